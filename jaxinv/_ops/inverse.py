@@ -1,0 +1,56 @@
+"""The inverse of a matrix, with LU's `info` and the determinant of the same factorisation.
+
+Results, in this order: the inverse; with `with_info` the first bad step (int32, LAPACK's meaning); with
+`with_det` the determinant as mantissa and power of two, so that nothing overflows early.
+"""
+
+import jax
+from jax import numpy as jnp
+
+from jaxinv._ops.gauss_jordan import gauss_jordan
+from jaxinv._ops.triple_product import triple_product
+from jaxinv._primitive import Operation, define
+
+
+def compute_dtype(dtype):
+    """Arithmetic of half types is done in float32."""
+    return jnp.dtype(jnp.float32) if dtype in (jnp.float16, jnp.bfloat16) else jnp.dtype(dtype)
+
+
+def _results(a, *, structure, with_info, with_det):
+    out = [(a.shape[-2:], a.dtype)]
+    if with_info:
+        out.append(((), jnp.dtype(jnp.int32)))
+    if with_det:
+        out += [((), compute_dtype(a.dtype)), ((), jnp.dtype(jnp.int32))]
+    return out
+
+
+def _portable(a, *, structure, with_info, with_det):
+    x, info, mantissa, exponent = gauss_jordan(a.astype(compute_dtype(a.dtype)))
+    out = [x.astype(a.dtype)]
+    if with_info:
+        out.append(info)
+    if with_det:
+        out += [mantissa, exponent]
+    return out
+
+
+inverse: Operation = define("inverse", results=_results, portable=_portable)
+
+
+@inverse.def_jvp
+def _jvp(primals, tangents, *, structure, with_info, with_det):
+    out = inverse(*primals, structure=structure, with_info=with_info, with_det=with_det)
+    x, (da,) = out[0], tangents
+    out_tangents: list[jax.Array | None] = triple_product(
+        x, da, x, transpose_l=False, transpose_g=False, transpose_r=False
+    )
+    if with_info:
+        out_tangents.append(None)
+    if with_det:
+        # d det = det · tr(X dA); the power of two is constant, so the mantissa carries it.
+        mantissa = out[-2]
+        trace = jnp.sum(x.astype(mantissa.dtype) * jnp.matrix_transpose(da), axis=(-2, -1))
+        out_tangents += [mantissa * trace, None]
+    return out, out_tangents

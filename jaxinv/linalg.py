@@ -1,0 +1,182 @@
+"""The public functions: check and promote the argument, call the operation."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxinv._ops.inverse import inverse
+
+_STRUCTURES = ("general",)
+
+
+class InvResult(NamedTuple):
+    """Result of `inv_ex`."""
+
+    inverse: jax.Array
+    info: jax.Array
+
+
+class InvSlogdetResult(NamedTuple):
+    """Result of `inv_slogdet`."""
+
+    inverse: jax.Array
+    sign: jax.Array
+    logabsdet: jax.Array
+
+
+class InvDetResult(NamedTuple):
+    """Result of `inv_det`."""
+
+    inverse: jax.Array
+    det: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames=("assume_a", "lower"))
+def inv(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> jax.Array:
+    """Inverse of each matrix of a batch.
+
+    Gauss-Jordan elimination with partial pivoting (Golub & Van Loan, Matrix Computations, 3.4; the
+    result of LAPACK's getrf + getri).
+
+    Args:
+      a: array (..., n, n), any number of batch dimensions, n >= 0. float16, bfloat16 (computed in
+        float32, rounded once), float32, float64, complex64, complex128; integers and booleans promote
+        to the default float.
+      assume_a: structure of `a`; "general" (nothing is assumed or detected).
+      lower: read for assume_a="pos" only; no effect on "general".
+
+    Returns:
+      Array (..., n, n) of the dtype of `a`. A singular matrix, or one with a NaN or Inf, gives all NaN;
+      its neighbours in the batch keep their bits. `inv_ex` says where the elimination failed.
+
+    Raises:
+      ValueError: the last two dimensions are missing or differ, or `assume_a` is unknown.
+      TypeError: `a` is not an array or of an unsupported dtype.
+
+    Differentiable in `a` in forward and reverse mode to any order: dX = −X dA X.
+    """
+    a, structure = _check("inv", a, assume_a)
+    (x,) = inverse(a, structure=structure, with_info=False, with_det=False)
+    return x
+
+
+@functools.partial(jax.jit, static_argnames=("assume_a", "lower"))
+def inv_ex(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> InvResult:
+    """Inverse of each matrix of a batch, and where its elimination failed.
+
+    Args:
+      a: array (..., n, n), as for `inv`.
+      assume_a: as for `inv`.
+      lower: as for `inv`.
+
+    Returns:
+      `InvResult(inverse, info)`: `inverse` as `inv` returns it, bit for bit; `info` int32 (...), 0 where
+      it succeeded, else the first (1-based) step of LU with partial pivoting whose pivot is zero or not
+      finite (the info of LAPACK's getrf). A matrix singular only up to rounding is not detected.
+
+    Raises:
+      ValueError, TypeError: as `inv`.
+
+    `inverse` is differentiable in `a` to any order; `info` is an integer and has no derivative.
+    """
+    a, structure = _check("inv_ex", a, assume_a)
+    return InvResult(*inverse(a, structure=structure, with_info=True, with_det=False))
+
+
+@functools.partial(jax.jit, static_argnames=("assume_a", "lower"))
+def inv_slogdet(
+    a: ArrayLike, *, assume_a: str = "general", lower: bool = False
+) -> InvSlogdetResult:
+    """Inverse, sign and logarithm of the determinant from one factorisation.
+
+    Args:
+      a: array (..., n, n), as for `inv`.
+      assume_a: as for `inv`.
+      lower: as for `inv`.
+
+    Returns:
+      `InvSlogdetResult(inverse, sign, logabsdet)`: `inverse` (..., n, n) as `inv` returns it; `sign` (...)
+      of the dtype of `a` (of modulus 1 for complex), `logabsdet` (...) its real dtype, as
+      `jax.numpy.linalg.slogdet`. A zero pivot gives (NaN, 0, −inf), a NaN or Inf entry all NaN.
+
+    Raises:
+      ValueError, TypeError: as `inv`.
+
+    Differentiable in `a` to any order where `a` is not singular: d logabsdet = Re tr(X dA).
+    """
+    a, structure = _check("inv_slogdet", a, assume_a)
+    x, mantissa, exponent = inverse(a, structure=structure, with_info=False, with_det=True)
+    size = jnp.abs(mantissa)
+    logabsdet = jnp.log(size) + exponent.astype(size.dtype) * np.log(2).astype(size.dtype)
+    if jnp.iscomplexobj(mantissa):
+        sign = jnp.where(size == 0, 0, mantissa / jnp.where(size == 0, 1, size))
+    else:
+        sign = jnp.sign(mantissa)
+    return InvSlogdetResult(x, sign.astype(a.dtype), logabsdet.astype(jnp.finfo(a.dtype).dtype))
+
+
+@functools.partial(jax.jit, static_argnames=("assume_a", "lower"))
+def inv_det(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> InvDetResult:
+    """Inverse and determinant from one factorisation.
+
+    Args:
+      a: array (..., n, n), as for `inv`.
+      assume_a: as for `inv`.
+      lower: as for `inv`.
+
+    Returns:
+      `InvDetResult(inverse, det)`: `inverse` (..., n, n) as `inv` returns it, `det` (...) of the dtype of
+      `a`. No intermediate product over- or underflows: `det` is inf or 0 only where the determinant is
+      outside the range of the dtype. A zero pivot gives det 0, a NaN or Inf entry NaN.
+
+    Raises:
+      ValueError, TypeError: as `inv`.
+
+    Differentiable in `a` to any order where `a` is not singular: d det = det · tr(X dA).
+    """
+    a, structure = _check("inv_det", a, assume_a)
+    x, mantissa, exponent = inverse(a, structure=structure, with_info=False, with_det=True)
+    return InvDetResult(x, _ldexp(mantissa, exponent).astype(a.dtype))
+
+
+def _check(name: str, a: ArrayLike, assume_a: str) -> tuple[jax.Array, str]:
+    """Checks and promotes the matrix argument of a public function."""
+    if not (isinstance(a, (jax.Array, np.ndarray, np.generic)) or hasattr(a, "__jax_array__")):
+        if not isinstance(a, (bool, int, float, complex)):
+            raise TypeError(f"jaxinv.{name}: expected an array, got {type(a).__name__}")
+    a = jnp.asarray(a)
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+        raise ValueError(
+            f"jaxinv.{name}: expected square matrices (..., n, n), got shape {a.shape}"
+        )
+    if assume_a not in _STRUCTURES:
+        choices = ", ".join(map(repr, _STRUCTURES))
+        raise ValueError(f"jaxinv.{name}: assume_a must be one of {choices}, got {assume_a!r}")
+    if jnp.issubdtype(a.dtype, jnp.integer) or a.dtype == bool:
+        a = a.astype(jnp.result_type(float))
+    if a.dtype.name not in _DTYPES:
+        raise TypeError(
+            f"jaxinv.{name}: expected one of {', '.join(_DTYPES)}, got dtype {a.dtype.name}"
+        )
+    return a, assume_a
+
+
+_DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+
+
+def _ldexp(mantissa: jax.Array, exponent: jax.Array) -> jax.Array:
+    """mantissa · 2**exponent, rounded once: two exact powers of two, the second of which may round."""
+    real = jnp.finfo(mantissa.dtype)
+    # Beyond these exponents the result is 0 or inf whatever the mantissa, which lies in [1/2, 2).
+    exponent = jnp.clip(exponent, 2 * real.minexp, 2 * real.maxexp - 2)
+    half = exponent // 2
+    return mantissa * _power_of_two(half, real) * _power_of_two(exponent - half, real)
+
+
+def _power_of_two(exponent: jax.Array, real) -> jax.Array:
+    bits = (exponent + (real.maxexp - 1)).astype(f"int{real.bits}") << real.nmant
+    return jax.lax.bitcast_convert_type(bits, real.dtype)
