@@ -90,9 +90,7 @@ def refusal(module: Any) -> str:
     """
     version = getattr(module, "__version__", None)
     if version != __version__:
-        return (
-            f"the compiled module is version {version}, jaxinv is {__version__}: reinstall jaxinv"
-        )
+        return f"the compiled module is version {version}, jaxinv is {__version__}: reinstall jaxinv"
     runtime, built = _runtime_ffi_version(), module.FFI_API_VERSION
     if runtime is None:
         return "the installed jaxlib does not say which FFI version it implements"

@@ -96,11 +96,7 @@ class Operation:
         out = []
         for shape, dtype in self._results(*avals, **static):
             sharding = first.sharding.update(spec=PartitionSpec(*spec, *([None] * len(shape))))
-            out.append(
-                first.update(
-                    shape=(*batch, *shape), dtype=dtype, weak_type=False, sharding=sharding
-                )
-            )
+            out.append(first.update(shape=(*batch, *shape), dtype=dtype, weak_type=False, sharding=sharding))
         return out
 
     def _batch_spec(self, avals) -> list:

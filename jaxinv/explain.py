@@ -1,6 +1,5 @@
 """Says which algorithm and kernel serve a call, and why."""
 
-
 from jax.typing import DTypeLike
 
 _OPS = {
@@ -12,7 +11,5 @@ _OPS = {
 }
 
 
-def explain(
-    shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform: str | None = None
-) -> str:
+def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform: str | None = None) -> str:
     return ""

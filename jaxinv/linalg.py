@@ -88,9 +88,7 @@ def inv_ex(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> I
 
 
 @functools.partial(jax.jit, static_argnames=("assume_a", "lower"))
-def inv_slogdet(
-    a: ArrayLike, *, assume_a: str = "general", lower: bool = False
-) -> InvSlogdetResult:
+def inv_slogdet(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> InvSlogdetResult:
     """Inverse, sign and logarithm of the determinant from one factorisation.
 
     Args:
@@ -150,18 +148,14 @@ def _check(name: str, a: ArrayLike, assume_a: str) -> tuple[jax.Array, str]:
             raise TypeError(f"jaxinv.{name}: expected an array, got {type(a).__name__}")
     a = jnp.asarray(a)
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise ValueError(
-            f"jaxinv.{name}: expected square matrices (..., n, n), got shape {a.shape}"
-        )
+        raise ValueError(f"jaxinv.{name}: expected square matrices (..., n, n), got shape {a.shape}")
     if assume_a not in _STRUCTURES:
         choices = ", ".join(map(repr, _STRUCTURES))
         raise ValueError(f"jaxinv.{name}: assume_a must be one of {choices}, got {assume_a!r}")
     if jnp.issubdtype(a.dtype, jnp.integer) or a.dtype == bool:
         a = a.astype(jnp.result_type(float))
     if a.dtype.name not in _DTYPES:
-        raise TypeError(
-            f"jaxinv.{name}: expected one of {', '.join(_DTYPES)}, got dtype {a.dtype.name}"
-        )
+        raise TypeError(f"jaxinv.{name}: expected one of {', '.join(_DTYPES)}, got dtype {a.dtype.name}")
     return a, assume_a
 
 

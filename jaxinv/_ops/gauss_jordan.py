@@ -15,9 +15,7 @@ def gauss_jordan(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Arr
     def step(k, carry):
         a, used, order, info, mantissa, exponent = carry
         column = lax.dynamic_index_in_dim(a, k, -1, keepdims=False)
-        size = (
-            jnp.abs(column.real) + jnp.abs(column.imag) if jnp.iscomplexobj(a) else jnp.abs(column)
-        )
+        size = jnp.abs(column.real) + jnp.abs(column.imag) if jnp.iscomplexobj(a) else jnp.abs(column)
         size = jnp.where(jnp.isnan(size), jnp.inf, size)
         size = jnp.where(used, -1, size)
         hot = index == jnp.argmax(size, axis=-1)[..., None]
