@@ -133,6 +133,11 @@ def use_portable() -> None:
     _disabled = frozenset(BACKENDS)
 
 
+def ffi_versions() -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """(major, minor) of the FFI that jaxlib implements, and of the one the compiled module was built for."""
+    return _runtime_ffi_version(), getattr(_module, "FFI_API_VERSION", None)
+
+
 def installed() -> bool:
     """True when a compiled module is there, in use or not."""
     return _module is not None

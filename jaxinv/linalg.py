@@ -154,12 +154,12 @@ def _check(name: str, a: ArrayLike, assume_a: str) -> tuple[jax.Array, str]:
         raise ValueError(f"jaxinv.{name}: assume_a must be one of {choices}, got {assume_a!r}")
     if jnp.issubdtype(a.dtype, jnp.integer) or a.dtype == bool:
         a = a.astype(jnp.result_type(float))
-    if a.dtype.name not in _DTYPES:
-        raise TypeError(f"jaxinv.{name}: expected one of {', '.join(_DTYPES)}, got dtype {a.dtype.name}")
+    if a.dtype.name not in DTYPES:
+        raise TypeError(f"jaxinv.{name}: expected one of {', '.join(DTYPES)}, got dtype {a.dtype.name}")
     return a, assume_a
 
 
-_DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
 
 def _ldexp(mantissa: jax.Array, exponent: jax.Array) -> jax.Array:

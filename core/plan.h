@@ -1,0 +1,28 @@
+// Which algorithm and kernel serve an operation, and why. Pure host code: launchers call it, the Python
+// module exports it, `explain` prints it. Never looks at the batch size: bits would depend on it.
+#pragma once
+
+#include <string>
+
+#include "core/problem.h"
+
+namespace jaxinv {
+
+enum class Backend { kCpu, kCuda, kMetal };
+
+enum class Algorithm {
+  kPortable,  // no native kernel: the lowering takes the operation's body in jax.numpy
+  kLanes,     // one matrix per SIMD lane
+  kBlocked,   // one matrix at a time, panels and rank-k updates
+};
+
+struct Plan {
+  Algorithm algorithm;
+  std::string description;  // the algorithm in words
+  std::string kernel;       // the file that holds it
+  std::string reason;
+};
+
+Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure);
+
+}  // namespace jaxinv

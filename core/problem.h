@@ -1,0 +1,50 @@
+// What a launcher is asked to do. Plain structs, decoded by xla_ffi/, read by cpu/, cuda/ and metal/.
+#pragma once
+
+#include <cstdint>
+
+namespace jaxinv {
+
+enum class DType { kF16, kBF16, kF32, kF64, kC64, kC128 };
+enum class Op { kInverse, kTripleProduct };
+enum class Structure { kGeneral };
+
+// Up to here one matrix per SIMD lane on the CPU: the tile of a lane group still fits the near caches.
+constexpr int kLanesMax = 32;
+
+// Inverts `batch` row-major n × n matrices. `info`, `mantissa` and `exponent` may be null. The
+// determinant is mantissa · 2^exponent, the mantissa of the arithmetic's dtype (float32 for half types).
+struct InverseProblem {
+  DType dtype;
+  Structure structure;
+  int64_t n;
+  int64_t batch;
+  const void* a;
+  void* x;
+  int32_t* info;
+  void* mantissa;
+  int32_t* exponent;
+};
+
+// y = −op(l) op(g) op(r) for `batch` triples, op the transpose where the flag is set.
+struct TripleProductProblem {
+  DType dtype;
+  bool transpose_l, transpose_g, transpose_r;
+  int64_t n;
+  int64_t batch;
+  const void* l;
+  const void* g;
+  const void* r;
+  void* y;
+};
+
+// The entry points every backend has: cpu/launch.cc, cuda/launch.cu, metal/launch.mm. `Context` says
+// where to run (a thread pool, a stream, a queue) and is defined by the backend. Throws std::exception;
+// no other failure: what is wrong with a matrix is its `info`.
+namespace cpu {
+struct Context;
+void launch(const InverseProblem& problem, const Context& context);
+void launch(const TripleProductProblem& problem, const Context& context);
+}  // namespace cpu
+
+}  // namespace jaxinv

@@ -1,0 +1,90 @@
+// The arithmetic that the small-matrix bodies ask of a value type, for plain scalars (a GPU thread, a
+// test). cpu/simd.h gives the same functions for SIMD vectors. JAXINV_NAMESPACE keeps each instruction
+// set's copies apart: the linker must never pick an AVX-512 copy for an older machine.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#ifndef JAXINV_NAMESPACE
+#define JAXINV_NAMESPACE scalar
+#endif
+#ifdef __CUDACC__
+#define JAXINV_INLINE __host__ __device__ __forceinline__
+#define JAXINV_UNROLL _Pragma("unroll")
+#else
+#define JAXINV_INLINE inline __attribute__((always_inline))
+#define JAXINV_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace jaxinv {
+namespace JAXINV_NAMESPACE {
+
+// Type of masks, row indices and magnitudes that go with a value type.
+template <class V>
+struct Types;
+
+template <>
+struct Types<float> {
+  using Real = float;
+  using Index = int32_t;
+  using Mask = bool;
+};
+template <>
+struct Types<double> {
+  using Real = double;
+  using Index = int64_t;
+  using Mask = bool;
+};
+
+JAXINV_INLINE float select(bool mask, float a, float b) { return mask ? a : b; }
+JAXINV_INLINE double select(bool mask, double a, double b) { return mask ? a : b; }
+JAXINV_INLINE int32_t select(bool mask, int32_t a, int32_t b) { return mask ? a : b; }
+JAXINV_INLINE int64_t select(bool mask, int64_t a, int64_t b) { return mask ? a : b; }
+
+// What the pivot search compares: |x| (|re| + |im| for complex), infinite for NaN.
+JAXINV_INLINE float pivot_key(float x) {
+  float size = x < 0 ? -x : x;
+  return size == size ? size : __builtin_inff();
+}
+JAXINV_INLINE double pivot_key(double x) {
+  double size = x < 0 ? -x : x;
+  return size == size ? size : __builtin_inf();
+}
+
+// True for a pivot that is zero or not finite (x - x is NaN for both NaN and Inf).
+template <class S>
+JAXINV_INLINE bool bad_pivot(S x) {
+  return x == 0 || x - x != 0;
+}
+
+// An exact power of two near 1/|x|: x · pivot_scale(x) lies in [1, 4) for every normal x, and stays
+// normal for a denormal one, whose own reciprocal would overflow.
+JAXINV_INLINE float pivot_scale(float x) {
+  int32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  bits = (254 << 23) - (bits & (255 << 23));
+  bits = bits < (1 << 23) ? (1 << 23) : bits;
+  memcpy(&x, &bits, sizeof bits);
+  return x;
+}
+JAXINV_INLINE double pivot_scale(double x) {
+  int64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  bits = (int64_t{2046} << 52) - (bits & (int64_t{2047} << 52));
+  bits = bits < (int64_t{1} << 52) ? (int64_t{1} << 52) : bits;
+  memcpy(&x, &bits, sizeof bits);
+  return x;
+}
+
+JAXINV_INLINE float reciprocal(float x) { return 1 / x; }
+JAXINV_INLINE double reciprocal(double x) { return 1 / x; }
+
+// c − a b
+template <class S>
+JAXINV_INLINE S fnma(S a, S b, S c) {
+  return c - a * b;
+}
+
+}  // namespace JAXINV_NAMESPACE
+}  // namespace jaxinv

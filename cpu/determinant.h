@@ -1,0 +1,85 @@
+// The determinant as mantissa and power of two, from the pivots of an elimination.
+#pragma once
+
+#include "cpu/lanes.h"
+
+namespace jaxinv {
+namespace JAXINV_NAMESPACE {
+
+// Takes the power of two out of x: returns it as integers, leaves x in [1, 2) (the larger part of a
+// complex number). Exact for normal x; a denormal is first multiplied by 2^64.
+template <class V>
+JAXINV_INLINE typename V::Index take_exponent(V& x) {
+  using Real = typename Types<V>::Real;
+  using R = typename Real::R;
+  using I = typename Real::I;
+  using Index = typename Real::Index;
+  constexpr int kMantissa = sizeof(R) == 4 ? 23 : 52;
+  constexpr I kBias = sizeof(R) == 4 ? 127 : 1023;
+  auto exponent_of = [](const V& y) {
+    Real size;
+    if constexpr (V::kParts == 2) {
+      size = select(abs(y.re) > abs(y.im), abs(y.re), abs(y.im));
+    } else {
+      size = abs(y);
+    }
+    return Index(typename Index::Raw(size.bits().v >> kMantissa));
+  };
+  Index tiny = exponent_of(x) == Index(I(0));
+  x = x * select(tiny, Real(R(18446744073709551616.0)), Real(R(1)));
+  Index exponent = exponent_of(x) - Index(kBias);
+  // 2^-exponent in two factors: for the largest numbers it is below the normal range.
+  Index half = Index(typename Index::Raw(exponent.v >> 1));
+  auto power = [](Index e) {
+    return Real::from_bits(typename Index::Raw((e.v + kBias) << kMantissa));
+  };
+  x = x * power(Index(I(0)) - half) * power(half - exponent);
+  return exponent - (tiny & Index(I(64)));
+}
+
+// Product of n pivots, pivot(k) the k-th, negated where `odd`, as mantissa in [1, 2) and exponent.
+template <class V, class Index, class Pivot>
+JAXINV_INLINE void determinant(int64_t n, Pivot&& pivot_at, Index odd, V& mantissa,
+                               Index& exponent) {
+  using I = typename Types<V>::Real::I;
+  mantissa = V(1);
+  exponent = Index(I(0));
+  for (int64_t k = 0; k < n; ++k) {
+    V pivot = pivot_at(k);
+    exponent = exponent + take_exponent(pivot);
+    mantissa = mantissa * pivot;
+    exponent = exponent + take_exponent(mantissa);
+  }
+  mantissa = select(odd, -mantissa, mantissa);
+}
+
+// Exponent e of the exact power of two by which a matrix with largest entry `size` is multiplied before its
+// elimination, 0 for most: near the ends of the range intermediate results would over- or underflow
+// where the inverse does not.
+template <class R>
+JAXINV_INLINE int range_shift(R size) {
+  constexpr int kShift = sizeof(R) == 4 ? 24 : 96;
+  constexpr R kHuge = sizeof(R) == 4 ? R(0x1p111f) : R(0x1p991);
+  constexpr R kTiny = sizeof(R) == 4 ? R(0x1p-101f) : R(0x1p-926);
+  return size > kHuge ? -kShift : size < kTiny && size > 0 ? kShift : 0;
+}
+
+// The mantissa of a matrix of `count` numbers whose elimination failed: 0 when its pivot was exactly zero
+// and every entry is finite, NaN otherwise.
+template <class S, class R = typename Storage<S>::R>
+JAXINV_INLINE R failed_mantissa(const S* a, int64_t count, bool zero_pivot) {
+  R sum = 0;  // stays zero while x - x does: NaN for NaN and Inf
+  for (int64_t i = 0; i < count; ++i) {
+    if constexpr (kIsHalf<S>) {
+      sum += to_float(a[i]) - to_float(a[i]);
+    } else if constexpr (Storage<S>::kParts == 2) {
+      sum += (a[i].re - a[i].re) + (a[i].im - a[i].im);
+    } else {
+      sum += a[i] - a[i];
+    }
+  }
+  return zero_pivot && sum == 0 ? R(0) : R(__builtin_nan(""));
+}
+
+}  // namespace JAXINV_NAMESPACE
+}  // namespace jaxinv

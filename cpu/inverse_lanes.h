@@ -1,0 +1,297 @@
+// Inverse of small matrices: Gauss-Jordan with partial pivoting, one matrix per SIMD lane.
+// n <= 8: the body of core/small_inverse.h, unrolled; above: a tile of n × n vectors with implicit pivoting
+// (rows never move, a lane mask says which row is the pivot; one permutation at the store).
+// n: up to about 32. dtypes: all; half types are computed in float32.
+// Memory: the tile, n² vectors (32 KB at n = 32 with 8 float32 lanes), and one group for staging.
+#pragma once
+
+#include "core/small_inverse.h"
+#include "cpu/determinant.h"
+#include "cpu/lanes.h"
+
+namespace jaxinv {
+namespace JAXINV_NAMESPACE {
+
+constexpr int kUnrolledMax = 8;
+
+// State of an elimination on a tile; arrays of n, in scratch memory.
+template <class V>
+struct Elimination {
+  using Index = typename V::Index;
+  V* tile;        // n × n
+  V* row;         // the pivot row of this step
+  V* next;        // the pivot row of the next step
+  V* factor;      // what each row subtracts of the pivot row
+  V* pivots;      // pivot of each step
+  Index* pivot_row;  // row chosen at each step
+  Index* step_of;    // step at which each row was chosen, −1 before
+  Index info;
+};
+
+// Chooses the pivot of column j among the unused rows; value(i) gives the column's current entry.
+template <class V, class Value>
+JAXINV_INLINE typename V::Index find_pivot(int n, const typename V::Index* step_of, Value&& value) {
+  using Index = typename V::Index;
+  using Real = typename Types<V>::Real;
+  using I = typename Real::I;
+  Real best(typename Real::R(-1));
+  Index row(I(0));
+  for (int i = 0; i < n; ++i) {
+    Real key = select(step_of[i] > Index(I(-1)), Real(typename Real::R(-1)), pivot_key(value(i)));
+    Index larger = key > best;
+    best = select(larger, key, best);
+    row = select(larger, Index(I(i)), row);
+  }
+  return row;
+}
+
+// One pass over kColumns columns from j: subtracts the pivot row from every row and, on the way, lifts the
+// next pivot row out of the tile (it comes back, scaled, as the update of a row of zeros).
+template <int kColumns, class V>
+JAXINV_INLINE void update_columns(int n, int j, bool last, typename V::Index next_row,
+                                  const Elimination<V>& e) {
+  using Index = typename V::Index;
+  using I = typename Types<V>::Real::I;
+  V row[kColumns], next[kColumns];
+  JAXINV_UNROLL
+  for (int c = 0; c < kColumns; ++c) {
+    row[c] = e.row[j + c];
+    next[c] = row[c];
+  }
+  if (last) {
+    for (int i = 0; i < n; ++i) {
+      V* a = e.tile + i * n + j;
+      V factor = e.factor[i];
+      JAXINV_UNROLL
+      for (int c = 0; c < kColumns; ++c) a[c] = fnma(factor, row[c], a[c]);
+    }
+    return;
+  }
+  Index index(I(0));
+  for (int i = 0; i < n; ++i, index = index + Index(I(1))) {
+    V* a = e.tile + i * n + j;
+    V factor = e.factor[i];
+    Index here = next_row == index;
+    JAXINV_UNROLL
+    for (int c = 0; c < kColumns; ++c) {
+      V x = fnma(factor, row[c], a[c]);
+      next[c] = select(here, x, next[c]);
+      a[c] = select(here, V(0), x);
+    }
+  }
+  JAXINV_UNROLL
+  for (int c = 0; c < kColumns; ++c) e.next[j + c] = next[c];
+}
+
+template <class V>
+void eliminate(int n, Elimination<V>& e) {
+  using Index = typename V::Index;
+  using Real = typename Types<V>::Real;
+  using I = typename Real::I;
+  constexpr int kColumns = V::kParts == 2 ? 2 : 4;
+  e.info = Index(I(0));
+  for (int i = 0; i < n; ++i) e.step_of[i] = Index(I(-1));
+  Index row = find_pivot<V>(n, e.step_of, [&](int i) { return e.tile[i * n]; });
+  for (int j = 0; j < n; ++j) e.row[j] = V(0);
+  for (int i = 0; i < n; ++i) {
+    Index here = row == Index(I(i));
+    for (int j = 0; j < n; ++j) {
+      V x = e.tile[i * n + j];
+      e.row[j] = select(here, x, e.row[j]);
+      e.tile[i * n + j] = select(here, V(0), x);
+    }
+  }
+  for (int k = 0; k < n; ++k) {
+    V pivot = e.row[k];
+    e.pivots[k] = pivot;
+    e.pivot_row[k] = row;
+    e.info = select(bad_pivot(pivot) & (e.info == Index(I(0))), Index(I(k + 1)), e.info);
+    // Dividing by way of an exact power of two: a denormal pivot must not make 0 · inf.
+    Real scale = pivot_scale(pivot);
+    V inverse = reciprocal(pivot * scale);
+    e.row[k] = V(1);
+    for (int j = 0; j < n; ++j) e.row[j] = (e.row[j] * scale) * inverse;
+    for (int i = 0; i < n; ++i) {
+      Index here = row == Index(I(i));
+      e.factor[i] = select(here, V(-1), e.tile[i * n + k]);
+      e.step_of[i] = select(here, Index(I(k)), e.step_of[i]);
+      e.tile[i * n + k] = V(0);
+    }
+    bool last = k + 1 == n;
+    if (!last) {
+      row = find_pivot<V>(n, e.step_of, [&](int i) {
+        return fnma(e.factor[i], e.row[k + 1], e.tile[i * n + k + 1]);
+      });
+    }
+    int j = 0;
+    for (; j + kColumns <= n; j += kColumns) update_columns<kColumns>(n, j, last, row, e);
+    for (; j < n; ++j) update_columns<1>(n, j, last, row, e);
+    V* swap = e.row;
+    e.row = e.next;
+    e.next = swap;
+  }
+}
+
+// Writes each lane's matrix to dst, rows and columns put back in order; NaN where info says so.
+template <class V>
+JAXINV_INLINE void store_permuted(int n, const Elimination<V>& e, typename V::R* dst) {
+  using R = typename V::R;
+  constexpr int kParts = V::kParts;
+  const R* tile = reinterpret_cast<const R*>(e.tile);
+  for (int lane = 0; lane < V::W; ++lane) {
+    R* out = dst + int64_t(lane) * n * n * kParts;
+    if (e.info.v[lane]) {
+      for (int i = 0; i < n * n * kParts; ++i) out[i] = R(__builtin_nan(""));
+      continue;
+    }
+    int column[kLanesMax];
+    for (int k = 0; k < n; ++k) column[k] = int(e.pivot_row[k].v[lane]) * kParts;
+    for (int i = 0; i < n; ++i) {
+      const R* from = tile + int64_t(i) * n * V::W * kParts + lane;
+      R* to = out + e.step_of[i].v[lane] * n * kParts;
+      for (int k = 0; k < n; ++k, from += V::W * kParts) {
+        to[column[k]] = from[0];
+        if constexpr (kParts == 2) to[column[k] + 1] = from[V::W];
+      }
+    }
+  }
+}
+
+// Whether the permutation that took row pivot_row[k] at step k is odd, per lane.
+template <class Index>
+JAXINV_INLINE Index odd_permutation(int n, const Index* pivot_row) {
+  Index odd = pivot_row[0] ^ pivot_row[0];
+  for (int k = 0; k < n; ++k) {
+    for (int l = k + 1; l < n; ++l) odd = odd ^ (pivot_row[k] > pivot_row[l]);
+  }
+  return odd;
+}
+
+// info, mantissa and exponent of one group, where asked for.
+template <class V>
+JAXINV_INLINE void store_by_products(const InverseProblem& p, int64_t index, int64_t count,
+                                     const typename V::R* a, const V* pivots,
+                                     typename V::Index info, typename V::Index odd) {
+  using R = typename V::R;
+  if (p.info) {
+    for (int64_t lane = 0; lane < count; ++lane) p.info[index + lane] = int32_t(info.v[lane]);
+  }
+  if (!p.mantissa) return;
+  V mantissa;
+  typename V::Index exponent;
+  determinant<V>(p.n, [&](int64_t k) { return pivots[k]; }, odd, mantissa, exponent);
+  R* out = static_cast<R*>(p.mantissa) + index * V::kParts;
+  R values[V::kParts * V::W];
+  mantissa.store(values);
+  int64_t reals = p.n * p.n * V::kParts;
+  for (int64_t lane = 0; lane < count; ++lane) {
+    bool failed = info.v[lane] != 0;
+    R special = 0;
+    if (failed) {
+      R pivot[V::kParts * V::W];
+      pivots[info.v[lane] - 1].store(pivot);
+      bool zero = pivot[lane] == 0 && (V::kParts == 1 || pivot[(V::kParts - 1) * V::W + lane] == 0);
+      special = failed_mantissa<R>(a + lane * reals, reals, zero);
+    }
+    for (int part = 0; part < V::kParts; ++part) {
+      out[lane * V::kParts + part] = failed ? special : values[part * V::W + lane];
+    }
+    p.exponent[index + lane] = failed ? 0 : int32_t(exponent.v[lane]);
+  }
+}
+
+// n = N, everything in registers (as far as they go).
+template <class S, int N>
+void inverse_unrolled(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
+  using R = typename Storage<S>::R;
+  constexpr int kParts = Storage<S>::kParts;
+  constexpr int kReals = N * N * kParts;
+  constexpr int W = lanes_for<R>(kReals);
+  using V = Value<R, W, kParts>;
+  using Index = typename V::Index;
+  using I = typename Types<V>::Real::I;
+  R* staging = static_cast<R*>(scratch);
+  for (int64_t index = begin; index < end; index += W) {
+    const R* a = group_in<S, W>(p.a, index, end, kReals, staging);
+    V matrix[N][N], pivots[N];
+    Index swaps[N], info;
+    load_lanes<R, W>(a, kReals, reinterpret_cast<R*>(matrix));
+    small_inverse<N>(matrix, pivots, swaps, info);
+    V nan = V(R(__builtin_nan("")));
+    if constexpr (kParts == 2) nan.im = nan.re;
+    Index fine = info == Index(I(0));
+    JAXINV_UNROLL
+    for (int i = 0; i < N; ++i) {
+      JAXINV_UNROLL
+      for (int j = 0; j < N; ++j) matrix[i][j] = select(fine, matrix[i][j], nan);
+    }
+    if (p.info || p.mantissa) {
+      Index odd(I(0));
+      for (int k = 0; k < N; ++k) odd = odd ^ ((swaps[k] == Index(I(k))) ^ Index(I(-1)));
+      store_by_products<V>(p, index, end - index < W ? end - index : W, a, pivots, info, odd);
+    }
+    R* x = group_out<S, W>(p.x, index, end, kReals, staging);
+    store_lanes<R, W>(reinterpret_cast<const R*>(matrix), kReals, x);
+    group_done<S, W>(p.x, index, end, kReals, x);
+  }
+}
+
+template <class S>
+void inverse_tiled(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
+  using R = typename Storage<S>::R;
+  constexpr int kParts = Storage<S>::kParts;
+  constexpr int W = kVectorBytes / int(sizeof(R));
+  using V = Value<R, W, kParts>;
+  using Index = typename V::Index;
+  int n = int(p.n);
+  int64_t reals = p.n * p.n * kParts;
+  Elimination<V> e;
+  e.tile = static_cast<V*>(scratch);
+  e.row = e.tile + n * n;
+  e.next = e.row + n;
+  e.factor = e.next + n;
+  e.pivots = e.factor + n;
+  e.pivot_row = reinterpret_cast<Index*>(e.pivots + n);
+  e.step_of = e.pivot_row + n;
+  R* staging = reinterpret_cast<R*>(e.step_of + n);
+  for (int64_t index = begin; index < end; index += W) {
+    const R* a = group_in<S, W>(p.a, index, end, reals, staging);
+    load_lanes<R, W>(a, reals, reinterpret_cast<R*>(e.tile));
+    eliminate(n, e);
+    if (p.info || p.mantissa) {
+      Index odd = odd_permutation(n, e.pivot_row);
+      store_by_products<V>(p, index, end - index < W ? end - index : W, a, e.pivots, e.info, odd);
+    }
+    R* x = group_out<S, W>(p.x, index, end, reals, staging);
+    store_permuted(n, e, x);
+    group_done<S, W>(p.x, index, end, reals, x);
+  }
+}
+
+// Bytes of scratch for one worker.
+template <class S>
+size_t inverse_lanes_scratch(int64_t n) {
+  using R = typename Storage<S>::R;
+  constexpr int W = kVectorBytes / int(sizeof(R));
+  size_t number = sizeof(R) * W * Storage<S>::kParts;
+  return (2 * n * n + 4 * n) * number + 2 * n * sizeof(R) * W;
+}
+
+template <class S>
+void inverse_lanes(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
+  switch (p.n) {
+    case 1:
+      return inverse_unrolled<S, 1>(p, begin, end, scratch);
+    case 2:
+      return inverse_unrolled<S, 2>(p, begin, end, scratch);
+    case 3:
+      return inverse_unrolled<S, 3>(p, begin, end, scratch);
+    case 4:
+      return inverse_unrolled<S, 4>(p, begin, end, scratch);
+    default:
+      return inverse_tiled<S>(p, begin, end, scratch);
+  }
+}
+
+}  // namespace JAXINV_NAMESPACE
+}  // namespace jaxinv

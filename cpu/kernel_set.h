@@ -1,0 +1,36 @@
+// The kernels of one instruction set, as plain function pointers: the only thing the launcher sees of a
+// translation unit compiled with that set's flags.
+#pragma once
+
+#include <cstddef>
+
+#include "core/problem.h"
+
+namespace jaxinv::cpu {
+
+// Runs body(arg, 0 … count − 1) on the threads of a launch; null runs nothing in parallel.
+struct Team {
+  void* self;
+  void (*run)(void* self, int64_t count, void (*body)(void* arg, int64_t index), void* arg);
+};
+
+struct KernelSet {
+  const char* name;
+  // Bytes of 64-byte aligned scratch per worker.
+  size_t (*inverse_lanes_scratch)(DType, int64_t n);
+  size_t (*inverse_blocked_scratch)(DType, int64_t n);
+  size_t (*triple_product_lanes_scratch)(DType, int64_t n);
+  // Matrices begin … end − 1 of the batch.
+  void (*inverse_lanes)(const InverseProblem&, int64_t begin, int64_t end, void* scratch);
+  void (*triple_product_lanes)(const TripleProductProblem&, int64_t begin, int64_t end, void* scratch);
+  // One matrix of the batch; `team` (may be null) shares its trailing updates.
+  void (*inverse_blocked)(const InverseProblem&, int64_t index, void* scratch, const Team* team);
+};
+
+#if defined(__x86_64__)
+extern const KernelSet kSse2, kAvx2, kAvx512;
+#elif defined(__aarch64__)
+extern const KernelSet kNeon;
+#endif
+
+}  // namespace jaxinv::cpu

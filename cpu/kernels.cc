@@ -1,0 +1,55 @@
+// All kernels of one instruction set. Compiled once per set, with JAXINV_NAMESPACE (avx2) and
+// JAXINV_KERNEL_SET (kAvx2) naming it. Nothing here may use a shared inline function of the standard
+// library: the linker could pick this copy for a machine without the instruction set.
+#include "cpu/kernel_set.h"
+
+#include "cpu/inverse_blocked.h"
+#include "cpu/inverse_lanes.h"
+#include "cpu/triple_product_lanes.h"
+
+#define JAXINV_STRING_(x) #x
+#define JAXINV_STRING(x) JAXINV_STRING_(x)
+
+namespace jaxinv::cpu {
+
+const KernelSet JAXINV_KERNEL_SET = {
+    JAXINV_STRING(JAXINV_NAMESPACE),
+    [](DType dtype, int64_t n) {
+      size_t bytes = 0;
+      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        bytes = JAXINV_NAMESPACE::inverse_lanes_scratch<decltype(s)>(n);
+      });
+      return bytes;
+    },
+    [](DType dtype, int64_t n) {
+      size_t bytes = 0;
+      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        bytes = JAXINV_NAMESPACE::inverse_blocked_scratch<decltype(s)>(n);
+      });
+      return bytes;
+    },
+    [](DType dtype, int64_t n) {
+      size_t bytes = 0;
+      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        bytes = JAXINV_NAMESPACE::triple_product_lanes_scratch<decltype(s)>(n);
+      });
+      return bytes;
+    },
+    [](const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
+      JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
+        JAXINV_NAMESPACE::inverse_lanes<decltype(s)>(p, begin, end, scratch);
+      });
+    },
+    [](const TripleProductProblem& p, int64_t begin, int64_t end, void* scratch) {
+      JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
+        JAXINV_NAMESPACE::triple_product_lanes<decltype(s)>(p, begin, end, scratch);
+      });
+    },
+    [](const InverseProblem& p, int64_t index, void* scratch, const Team* team) {
+      JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
+        JAXINV_NAMESPACE::inverse_blocked<decltype(s)>(p, index, scratch, team);
+      });
+    },
+};
+
+}  // namespace jaxinv::cpu

@@ -1,0 +1,179 @@
+// Moves groups of W small matrices between memory (one after another) and lane order (element e of all
+// W matrices in one vector), by register transposes. Half types and incomplete groups pass through a
+// staging buffer, so the arithmetic is the same for every matrix wherever it stands.
+#pragma once
+
+#include <cstring>
+
+#include "core/problem.h"
+#include "cpu/half.h"
+#include "cpu/simd.h"
+
+namespace jaxinv {
+namespace JAXINV_NAMESPACE {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+// The storage type S of a dtype → its real type and number of reals.
+template <class R>
+struct ComplexOf {
+  R re, im;
+};
+template <class S>
+struct Storage {
+  using R = S;
+  static constexpr int kParts = 1;
+};
+template <class T>
+struct Storage<ComplexOf<T>> {
+  using R = T;
+  static constexpr int kParts = 2;
+};
+template <>
+struct Storage<Float16> {
+  using R = float;
+  static constexpr int kParts = 1;
+};
+template <>
+struct Storage<BFloat16> {
+  using R = float;
+  static constexpr int kParts = 1;
+};
+template <class S>
+constexpr bool kIsHalf = std::is_same_v<S, Float16> || std::is_same_v<S, BFloat16>;
+
+// Calls f(S{}) with the storage type of a dtype.
+template <class F>
+JAXINV_INLINE void with_storage(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::kF16:
+      return f(Float16{});
+    case DType::kBF16:
+      return f(BFloat16{});
+    case DType::kF32:
+      return f(float{});
+    case DType::kF64:
+      return f(double{});
+    case DType::kC64:
+      return f(ComplexOf<float>{});
+    case DType::kC128:
+      return f(ComplexOf<double>{});
+  }
+}
+
+// A SIMD value of W numbers of kParts reals.
+template <class R, int W, int kParts>
+using Value = std::conditional_t<kParts == 2, CVec<R, W>, RVec<R, W>>;
+
+// Lanes for matrices of `reals` reals: all of a vector, fewer where a matrix is smaller than that
+// (a transpose needs W reals of every matrix), except for single numbers, which need no transpose.
+template <class R>
+constexpr int lanes_for(int reals) {
+  int lanes = kVectorBytes / int(sizeof(R));
+  if (reals == 1) return lanes;
+  while (lanes > reals) lanes /= 2;
+  return lanes;
+}
+
+// Calls chunk(e) for every W consecutive elements and one(e) for the few left over; where more than a
+// quarter of W are left, the last W are done once more instead, overlapping what is done.
+template <int W, class Chunk, class One>
+JAXINV_INLINE void for_chunks(int64_t reals, Chunk&& chunk, One&& one) {
+  int64_t e = 0;
+  JAXINV_UNROLL
+  for (; e + W <= reals; e += W) chunk(e);
+  if (reals > W && reals - e > W / 4) return chunk(reals - W);
+  for (; e < reals; ++e) one(e);
+}
+
+// tile[e] = element e of W matrices of `reals` reals standing one after another at `src`.
+template <class R, int W>
+JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile) {
+  using V = RVec<R, W>;
+  if (reals == 1) return V::load(src).store(tile);
+  for_chunks<W>(
+      reals,
+      [&](int64_t e) {
+        typename V::Raw v[W];
+        JAXINV_UNROLL
+        for (int lane = 0; lane < W; ++lane) v[lane] = V::load(src + lane * reals + e).v;
+        transpose<W>(v);
+        JAXINV_UNROLL
+        for (int i = 0; i < W; ++i) V(v[i]).store(tile + (e + i) * W);
+      },
+      [&](int64_t e) {
+        typename V::Raw v;
+        JAXINV_UNROLL
+        for (int lane = 0; lane < W; ++lane) v[lane] = src[lane * reals + e];
+        V(v).store(tile + e * W);
+      });
+}
+
+// The way back.
+template <class R, int W>
+JAXINV_INLINE void store_lanes(const R* tile, int64_t reals, R* dst) {
+  using V = RVec<R, W>;
+  if (reals == 1) return V::load(tile).store(dst);
+  for_chunks<W>(
+      reals,
+      [&](int64_t e) {
+        typename V::Raw v[W];
+        JAXINV_UNROLL
+        for (int i = 0; i < W; ++i) v[i] = V::load(tile + (e + i) * W).v;
+        transpose<W>(v);
+        JAXINV_UNROLL
+        for (int lane = 0; lane < W; ++lane) V(v[lane]).store(dst + lane * reals + e);
+      },
+      [&](int64_t e) {
+        JAXINV_UNROLL
+        for (int lane = 0; lane < W; ++lane) dst[lane * reals + e] = tile[e * W + lane];
+      });
+}
+
+// W matrices as reals: a full group of a real or complex dtype in place, anything else as a copy in
+// `staging` (W · reals reals), where absent lanes repeat the first matrix.
+template <class S, int W, class R = typename Storage<S>::R>
+JAXINV_INLINE const R* group_in(const void* base, int64_t index, int64_t end, int64_t reals,
+                                R* staging) {
+  if constexpr (kIsHalf<S>) {
+    const S* src = static_cast<const S*>(base) + index * reals;
+    int64_t count = (end - index < W ? end - index : W) * reals;
+    for (int64_t i = 0; i < count; ++i) staging[i] = to_float(src[i]);
+    for (int64_t i = count; i < W * reals; ++i) staging[i] = staging[i - reals];
+    return staging;
+  } else {
+    const R* src = static_cast<const R*>(base) + index * reals;
+    if (end - index >= W) return src;
+    memcpy(staging, src, sizeof(R) * (end - index) * reals);
+    for (int64_t i = (end - index) * reals; i < W * reals; ++i) staging[i] = staging[i - reals];
+    return staging;
+  }
+}
+
+// Where a group's results go: straight to the output, or to `staging` for group_done to bring there.
+template <class S, int W, class R = typename Storage<S>::R>
+JAXINV_INLINE R* group_out(void* base, int64_t index, int64_t end, int64_t reals, R* staging) {
+  if (kIsHalf<S> || end - index < W) return staging;
+  return static_cast<R*>(base) + index * reals;
+}
+
+template <class S, int W, class R = typename Storage<S>::R>
+JAXINV_INLINE void group_done(void* base, int64_t index, int64_t end, int64_t reals,
+                              const R* staging) {
+  int64_t count = (end - index < W ? end - index : W) * reals;
+  if constexpr (kIsHalf<S>) {
+    S* dst = static_cast<S*>(base) + index * reals;
+    for (int64_t i = 0; i < count; ++i) from_float(staging[i], dst[i]);
+  } else if (end - index < W) {
+    memcpy(static_cast<R*>(base) + index * reals, staging, sizeof(R) * count);
+  }
+}
+
+}  // namespace JAXINV_NAMESPACE
+}  // namespace jaxinv

@@ -1,0 +1,139 @@
+// Runs a problem on the CPU: asks the plan, cuts the batch into tasks, gives each worker its scratch.
+#include "cpu/launch.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "core/plan.h"
+#include "cpu/float_state.h"
+#include "cpu/isa.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace jaxinv::cpu {
+namespace {
+
+constexpr int64_t kBlockBytes = 64 << 10;   // input of one task: a few hundred microseconds at most
+constexpr double kParallelFlop = 2e5;       // less work than this is done before a helper wakes up
+constexpr int64_t kTeamMin = 192;           // a smaller matrix is not worth sharing
+
+int64_t element_bytes(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+    case DType::kBF16:
+      return 2;
+    case DType::kF32:
+      return 4;
+    case DType::kF64:
+    case DType::kC64:
+      return 8;
+    case DType::kC128:
+      return 16;
+  }
+  return 0;
+}
+
+// Scratch of every worker, each on cache lines of its own.
+class Scratch {
+ public:
+  Scratch(size_t bytes, int64_t workers)
+      : stride_((bytes + 127) / 128 * 128 + 128),
+        memory_(std::aligned_alloc(128, stride_ * workers), std::free) {
+    if (!memory_) throw std::bad_alloc();
+  }
+  void* of(int64_t worker) const { return static_cast<char*>(memory_.get()) + worker * stride_; }
+
+ private:
+  size_t stride_;
+  std::unique_ptr<void, void (*)(void*)> memory_;
+};
+
+// XLA allocates every output anew, and above 32 MB each call faults fresh pages; larger pages, fewer
+// faults. Only advice: errors do not matter.
+void advise_huge_pages(void* data, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t kPage = 2 << 20;
+  if (bytes < int64_t(2 * kPage)) return;
+  uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage;
+  uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / kPage * kPage;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)data;
+  (void)bytes;
+#endif
+}
+
+// Runs body(begin, end, scratch) over the batch in blocks of about kBlockBytes of input.
+template <class Body>
+void for_blocks(const ThreadPool& pool, int64_t batch, int64_t matrix_bytes, double flop,
+                size_t scratch_bytes, const Body& body) {
+  int64_t block = std::max<int64_t>(kBlockBytes / matrix_bytes, 1);
+  block = (block + 15) / 16 * 16;  // whole lane groups in every instruction set
+  int64_t blocks = (batch + block - 1) / block;
+  ThreadPool alone;
+  const ThreadPool& used = flop * batch < kParallelFlop ? alone : pool;
+  Scratch scratch(scratch_bytes, std::min(used.num_threads, blocks));
+  parallel_for(used, blocks, [&](int64_t task, int64_t worker) {
+    body(task * block, std::min(batch, (task + 1) * block), scratch.of(worker));
+  });
+}
+
+double cube(int64_t n) { return double(n) * n * n; }
+
+void invert_blocked(const InverseProblem& p, const ThreadPool& pool) {
+  const KernelSet& kernels = kernel_set();
+  size_t bytes = kernels.inverse_blocked_scratch(p.dtype, p.n);
+  if (pool.num_threads > 1 && p.n >= kTeamMin && p.batch < 2 * pool.num_threads) {
+    // Too few matrices to go round: the threads share each one.
+    Scratch scratch(bytes, 1);
+    Team team{const_cast<ThreadPool*>(&pool),
+              [](void* self, int64_t count, void (*body)(void*, int64_t), void* arg) {
+                parallel_for(*static_cast<ThreadPool*>(self), count,
+                             [&](int64_t task, int64_t) { body(arg, task); });
+              }};
+    FloatState state;
+    for (int64_t i = 0; i < p.batch; ++i) kernels.inverse_blocked(p, i, scratch.of(0), &team);
+    return;
+  }
+  ThreadPool alone;
+  const ThreadPool& used = 2 * cube(p.n) * p.batch < kParallelFlop ? alone : pool;
+  Scratch scratch(bytes, std::min(used.num_threads, p.batch));
+  parallel_for(used, p.batch, [&](int64_t task, int64_t worker) {
+    kernels.inverse_blocked(p, task, scratch.of(worker), nullptr);
+  });
+}
+
+}  // namespace
+
+void launch(const InverseProblem& p, const Context& context) {
+  if (p.batch == 0 || p.n == 0) return;
+  int64_t bytes = p.n * p.n * element_bytes(p.dtype);
+  advise_huge_pages(p.x, bytes * p.batch);
+  if (plan(Backend::kCpu, Op::kInverse, p.n, p.dtype, p.structure).algorithm == Algorithm::kBlocked) {
+    return invert_blocked(p, context.pool);
+  }
+  const KernelSet& kernels = kernel_set();
+  for_blocks(context.pool, p.batch, bytes, 2 * cube(p.n), kernels.inverse_lanes_scratch(p.dtype, p.n),
+             [&](int64_t begin, int64_t end, void* scratch) {
+               kernels.inverse_lanes(p, begin, end, scratch);
+             });
+}
+
+void launch(const TripleProductProblem& p, const Context& context) {
+  if (p.batch == 0 || p.n == 0) return;
+  int64_t bytes = p.n * p.n * element_bytes(p.dtype);
+  advise_huge_pages(p.y, bytes * p.batch);
+  const KernelSet& kernels = kernel_set();
+  for_blocks(context.pool, p.batch, bytes, 4 * cube(p.n),
+             kernels.triple_product_lanes_scratch(p.dtype, p.n),
+             [&](int64_t begin, int64_t end, void* scratch) {
+               kernels.triple_product_lanes(p, begin, end, scratch);
+             });
+}
+
+}  // namespace jaxinv::cpu

@@ -1,0 +1,63 @@
+#include "xla_ffi/cpu_handlers.h"
+
+#include <exception>
+
+#include "cpu/launch.h"
+#include "xla_ffi/problems.h"
+
+namespace jaxinv::ffi {
+namespace {
+
+// No exception leaves a handler.
+template <class Problem>
+xffi::Error launch(const char* handler, const Problem& problem, xffi::ThreadPool pool) {
+  cpu::Context context;
+  context.pool.num_threads = pool.num_threads();
+  context.pool.schedule = [&pool](std::function<void()> task) { pool.Schedule(std::move(task)); };
+  try {
+    cpu::launch(problem, context);
+  } catch (const std::exception& error) {
+    return xffi::Error::Internal(std::string(handler) + ": " + error.what());
+  }
+  return xffi::Error::Success();
+}
+
+xffi::Error inverse(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::RemainingRets results,
+                    std::string_view structure, bool with_info, bool with_det) {
+  InverseProblem problem;
+  JAXINV_RETURN_IF_ERROR(decode_inverse(a, results, structure, with_info, with_det, problem));
+  return launch("jaxinv_inverse", problem, pool);
+}
+
+xffi::Error triple_product(xffi::ThreadPool pool, xffi::AnyBuffer l, xffi::AnyBuffer g,
+                           xffi::AnyBuffer r, xffi::Result<xffi::AnyBuffer> y, bool transpose_l,
+                           bool transpose_g, bool transpose_r) {
+  TripleProductProblem problem;
+  JAXINV_RETURN_IF_ERROR(
+      decode_triple_product(l, g, r, y, transpose_l, transpose_g, transpose_r, problem));
+  return launch("jaxinv_triple_product", problem, pool);
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_inverse, inverse,
+                              xffi::Ffi::Bind()
+                                  .Ctx<xffi::ThreadPool>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .RemainingRets()
+                                  .Attr<std::string_view>("structure")
+                                  .Attr<bool>("with_info")
+                                  .Attr<bool>("with_det"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_triple_product, triple_product,
+                              xffi::Ffi::Bind()
+                                  .Ctx<xffi::ThreadPool>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .Ret<xffi::AnyBuffer>()
+                                  .Attr<bool>("transpose_l")
+                                  .Attr<bool>("transpose_g")
+                                  .Attr<bool>("transpose_r"));
+
+}  // namespace jaxinv::ffi

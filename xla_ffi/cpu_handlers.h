@@ -1,0 +1,11 @@
+// FFI handlers of the cpu platform.
+#pragma once
+
+#include "xla/ffi/api/ffi.h"
+
+namespace jaxinv::ffi {
+
+XLA_FFI_DECLARE_HANDLER_SYMBOL(cpu_inverse);
+XLA_FFI_DECLARE_HANDLER_SYMBOL(cpu_triple_product);
+
+}  // namespace jaxinv::ffi

@@ -1,0 +1,110 @@
+// The Python module `_jaxinv`: handlers as capsules, the plan, the kernel sets.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+
+#include "core/plan.h"
+#include "cpu/isa.h"
+#include "xla_ffi/cpu_handlers.h"
+
+namespace nb = nanobind;
+
+namespace jaxinv {
+namespace {
+
+template <class T>
+struct Name {
+  const char* name;
+  T value;
+};
+constexpr Name<Backend> kBackends[] = {
+    {"cpu", Backend::kCpu}, {"cuda", Backend::kCuda}, {"metal", Backend::kMetal}};
+constexpr Name<Op> kOps[] = {{"inverse", Op::kInverse}, {"triple_product", Op::kTripleProduct}};
+constexpr Name<Structure> kStructures[] = {{"general", Structure::kGeneral}};
+constexpr Name<DType> kDTypes[] = {{"float16", DType::kF16},   {"bfloat16", DType::kBF16},
+                                   {"float32", DType::kF32},   {"float64", DType::kF64},
+                                   {"complex64", DType::kC64}, {"complex128", DType::kC128}};
+
+template <class T, size_t N>
+T named(const Name<T> (&table)[N], const char* what, const std::string& name) {
+  for (const Name<T>& entry : table) {
+    if (name == entry.name) return entry.value;
+  }
+  throw std::invalid_argument(std::string("_jaxinv: unknown ") + what + " '" + name + "'");
+}
+
+nb::dict plan_dict(const std::string& backend, const std::string& op, int64_t n,
+                   const std::string& dtype, const std::string& structure) {
+  Plan answer = plan(named(kBackends, "backend", backend), named(kOps, "op", op), n,
+                     named(kDTypes, "dtype", dtype), named(kStructures, "structure", structure));
+  nb::dict out;
+  out["native"] = answer.algorithm != Algorithm::kPortable;
+  out["algorithm"] = answer.description;
+  out["kernel"] = answer.kernel;
+  out["reason"] = answer.reason;
+  return out;
+}
+
+template <class Handler>
+nb::capsule capsule(Handler* handler) {
+  return nb::capsule(reinterpret_cast<void*>(handler));
+}
+
+// Custom calls by JAX platform. The same names on every platform.
+nb::dict targets() {
+  nb::dict cpu;
+  cpu["jaxinv_inverse"] = capsule(ffi::cpu_inverse);
+  cpu["jaxinv_triple_product"] = capsule(ffi::cpu_triple_product);
+  nb::dict out;
+  out["cpu"] = cpu;
+  return out;
+}
+
+// Why a backend is not available in this process; empty when it is.
+std::string unavailable(const std::string& backend) {
+  switch (named(kBackends, "backend", backend)) {
+    case Backend::kCpu:
+      return "";
+    case Backend::kCuda:
+      return "jaxinv has no CUDA kernels yet";
+    case Backend::kMetal:
+      return "jaxinv has no Metal kernels yet";
+  }
+  return "";
+}
+
+std::vector<std::string> kernel_sets() {
+  std::vector<std::string> names;
+  for (const cpu::KernelSet* set : cpu::available_kernel_sets()) names.push_back(set->name);
+  return names;
+}
+
+}  // namespace
+}  // namespace jaxinv
+
+NB_MODULE(_jaxinv, m) {
+  using namespace jaxinv;
+  m.doc() = "Compiled kernels and XLA FFI handlers of jaxinv.";
+  m.attr("__version__") = JAXINV_VERSION;
+  m.attr("FFI_API_VERSION") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
+  m.def("plan", plan_dict, nb::arg("backend"), nb::arg("op"), nb::arg("n"), nb::arg("dtype"),
+        nb::arg("structure"), "Which algorithm and kernel serve an operation, and why.");
+  m.def("targets", targets, "Custom-call capsules by platform and name.");
+  m.def("unavailable", unavailable, nb::arg("backend"), "Why a backend is missing, or ''.");
+  m.def("kernel_sets", kernel_sets, "Kernel sets that this machine can run, best first.");
+  m.def("select_isa", cpu::select_kernel_set, nb::arg("name"),
+        "Fixes the CPU's kernel set; '' takes the best.");
+  m.def(
+      "kernel_set", [](const std::string&) { return std::string(cpu::kernel_set().name); },
+      nb::arg("backend"), "The kernel set in use.");
+  m.def(
+      "device",
+      [](const std::string& backend) -> nb::object {
+        if (backend != "cpu") return nb::none();
+        std::string name = cpu::device_name();
+        return nb::str(name.c_str());
+      },
+      nb::arg("backend"), "The processor a backend runs on, or None.");
+}

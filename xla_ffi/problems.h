@@ -1,0 +1,20 @@
+// Decodes and validates the buffers and attributes of one custom call; shared by every platform.
+#pragma once
+
+#include <string_view>
+
+#include "xla_ffi/decode.h"
+
+namespace jaxinv::ffi {
+
+// Results, in order: the inverse; with `with_info` info; with `with_det` mantissa and exponent.
+xffi::Error decode_inverse(xffi::AnyBuffer a, xffi::RemainingRets results,
+                           std::string_view structure, bool with_info, bool with_det,
+                           InverseProblem& problem);
+
+xffi::Error decode_triple_product(xffi::AnyBuffer l, xffi::AnyBuffer g, xffi::AnyBuffer r,
+                                  xffi::Result<xffi::AnyBuffer> y, bool transpose_l,
+                                  bool transpose_g, bool transpose_r,
+                                  TripleProductProblem& problem);
+
+}  // namespace jaxinv::ffi
