@@ -356,21 +356,22 @@ void update_outside(const B& b, int64_t k, int64_t width, const cpu::Team* team)
   for (int64_t task = 0; task < tasks; ++task) body(&job, task);
 }
 
-// Writes the inverse, columns put back in order and the power of two taken back.
+// Writes the inverse, columns put back in order and the power of two taken back. In the order of the
+// output: scattered stores cost several times what scattered loads do.
 template <class S, class B>
-void store_matrix(const B& b, typename B::R unscale, S* dst) {
+void store_matrix(B& b, typename B::R unscale, S* dst) {
+  int64_t* place = b.swap;  // its work is done
+  for (int64_t k = 0; k < b.n; ++k) place[b.origin[k]] = B::at(k);
   for (int64_t i = 0; i < b.n; ++i) {
     const typename B::R* row = b.a + i * b.columns * B::P;
-    S* out = dst + i * b.n;
-    for (int64_t j = 0; j < b.n; ++j) {
-      S& x = out[b.origin[j]];
+    for (int64_t j = 0; j < b.n; ++j, ++dst) {
+      typename B::R x = row[place[j]] * unscale;
       if constexpr (B::P == 2) {
-        x.re = row[B::at(j)] * unscale;
-        x.im = row[B::at(j) + B::W] * unscale;
+        *dst = {x, row[place[j] + B::W] * unscale};
       } else if constexpr (kIsHalf<S>) {
-        from_float(row[j] * unscale, x);
+        from_float(x, *dst);
       } else {
-        x = row[j] * unscale;
+        *dst = x;
       }
     }
   }
@@ -418,6 +419,8 @@ void inverse_blocked(const InverseProblem& p, int64_t index, void* scratch, cons
     update_outside(b, k, width, team);
     move_panel<true>(b, k, width);
   }
+  bool odd = false;
+  for (int64_t k = 0; k < n && !info; ++k) odd ^= b.swap[k] != k;
   if (info) {
     fill_nan(dst, n * n);
   } else {
@@ -434,8 +437,6 @@ void inverse_blocked(const InverseProblem& p, int64_t index, void* scratch, cons
     p.exponent[index] = 0;
     return;
   }
-  bool odd = false;
-  for (int64_t k = 0; k < n; ++k) odd ^= b.swap[k] != k;
   V det;
   typename B::Index exponent;
   auto pivot = [&](int64_t k) {

@@ -12,8 +12,6 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-constexpr int kUnrolledMax = 8;
-
 // State of an elimination on a tile; arrays of n, in scratch memory.
 template <class V>
 struct Elimination {
@@ -52,6 +50,8 @@ JAXINV_INLINE void update_columns(int n, int j, bool last, typename V::Index nex
                                   const Elimination<V>& e) {
   using Index = typename V::Index;
   using I = typename Types<V>::Real::I;
+  V* __restrict a = e.tile + j;
+  const V* __restrict factors = e.factor;
   V row[kColumns], next[kColumns];
   JAXINV_UNROLL
   for (int c = 0; c < kColumns; ++c) {
@@ -59,18 +59,16 @@ JAXINV_INLINE void update_columns(int n, int j, bool last, typename V::Index nex
     next[c] = row[c];
   }
   if (last) {
-    for (int i = 0; i < n; ++i) {
-      V* a = e.tile + i * n + j;
-      V factor = e.factor[i];
+    for (int i = 0; i < n; ++i, a += n) {
+      V factor = factors[i];
       JAXINV_UNROLL
       for (int c = 0; c < kColumns; ++c) a[c] = fnma(factor, row[c], a[c]);
     }
     return;
   }
   Index index(I(0));
-  for (int i = 0; i < n; ++i, index = index + Index(I(1))) {
-    V* a = e.tile + i * n + j;
-    V factor = e.factor[i];
+  for (int i = 0; i < n; ++i, a += n, index = index + Index(I(1))) {
+    V factor = factors[i];
     Index here = next_row == index;
     JAXINV_UNROLL
     for (int c = 0; c < kColumns; ++c) {
@@ -84,10 +82,11 @@ JAXINV_INLINE void update_columns(int n, int j, bool last, typename V::Index nex
 }
 
 template <class V>
-void eliminate(int n, Elimination<V>& e) {
+void eliminate(int n, Elimination<V>& state) {
   using Index = typename V::Index;
   using Real = typename Types<V>::Real;
   using I = typename Real::I;
+  Elimination<V> e = state;  // pointers in registers: stores to the tile could alias the caller's
   constexpr int kColumns = V::kParts == 2 ? 2 : 4;
   e.info = Index(I(0));
   for (int i = 0; i < n; ++i) e.step_of[i] = Index(I(-1));
@@ -130,6 +129,7 @@ void eliminate(int n, Elimination<V>& e) {
     e.row = e.next;
     e.next = swap;
   }
+  state.info = e.info;
 }
 
 // Writes each lane's matrix to dst, rows and columns put back in order; NaN where info says so.
@@ -144,14 +144,18 @@ JAXINV_INLINE void store_permuted(int n, const Elimination<V>& e, typename V::R*
       for (int i = 0; i < n * n * kParts; ++i) out[i] = R(__builtin_nan(""));
       continue;
     }
-    int column[kLanesMax];
-    for (int k = 0; k < n; ++k) column[k] = int(e.pivot_row[k].v[lane]) * kParts;
+    // Column c of the inverse stands where the step that chose row c put it.
+    int64_t place[kLanesMax], row[kLanesMax];
     for (int i = 0; i < n; ++i) {
-      const R* from = tile + int64_t(i) * n * V::W * kParts + lane;
-      R* to = out + e.step_of[i].v[lane] * n * kParts;
-      for (int k = 0; k < n; ++k, from += V::W * kParts) {
-        to[column[k]] = from[0];
-        if constexpr (kParts == 2) to[column[k] + 1] = from[V::W];
+      int64_t step = e.step_of[i].v[lane];
+      place[i] = step * V::W * kParts;
+      row[step] = i;
+    }
+    for (int k = 0; k < n; ++k) {
+      const R* from = tile + row[k] * n * V::W * kParts + lane;
+      for (int c = 0; c < n; ++c, out += kParts) {
+        out[0] = from[place[c]];
+        if constexpr (kParts == 2) out[1] = from[place[c] + V::W];
       }
     }
   }
@@ -277,20 +281,20 @@ size_t inverse_lanes_scratch(int64_t n) {
   return (2 * n * n + 4 * n) * number + 2 * n * sizeof(R) * W;
 }
 
+// Unrolled from N down to 1, tiled above. Unrolled complex code would be four times as large.
+template <class S, int N>
+void inverse_up_to(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
+  if constexpr (N == 0) {
+    return inverse_tiled<S>(p, begin, end, scratch);
+  } else {
+    if (p.n == N) return inverse_unrolled<S, N>(p, begin, end, scratch);
+    return inverse_up_to<S, N - 1>(p, begin, end, scratch);
+  }
+}
+
 template <class S>
 void inverse_lanes(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  switch (p.n) {
-    case 1:
-      return inverse_unrolled<S, 1>(p, begin, end, scratch);
-    case 2:
-      return inverse_unrolled<S, 2>(p, begin, end, scratch);
-    case 3:
-      return inverse_unrolled<S, 3>(p, begin, end, scratch);
-    case 4:
-      return inverse_unrolled<S, 4>(p, begin, end, scratch);
-    default:
-      return inverse_tiled<S>(p, begin, end, scratch);
-  }
+  inverse_up_to<S, Storage<S>::kParts == 2 ? 4 : 8>(p, begin, end, scratch);
 }
 
 }  // namespace JAXINV_NAMESPACE

@@ -53,13 +53,14 @@ template <bool negate, class V>
 void lane_product(int n, LaneMatrix<V> x, LaneMatrix<V> y, V* out) {
   constexpr int kRows = V::kParts == 2 ? 2 : 3;
   constexpr int kColumns = V::kParts == 2 ? 1 : 3;
-  int i = 0;
-  for (; i + kRows <= n; i += kRows) {
-    int j = 0;
-    for (; j + kColumns <= n; j += kColumns) product_tile<kRows, kColumns, negate>(n, i, j, x, y, out);
-    for (; j < n; ++j) product_tile<kRows, 1, negate>(n, i, j, x, y, out);
+  const int rows = n - n % kRows, columns = n - n % kColumns;
+  for (int i = 0; i < rows; i += kRows) {
+    for (int j = 0; j < columns; j += kColumns) {
+      product_tile<kRows, kColumns, negate>(n, i, j, x, y, out);
+    }
+    for (int j = columns; j < n; ++j) product_tile<kRows, 1, negate>(n, i, j, x, y, out);
   }
-  for (; i < n; ++i) {
+  for (int i = rows; i < n; ++i) {
     for (int j = 0; j < n; ++j) product_tile<1, 1, negate>(n, i, j, x, y, out);
   }
 }
@@ -103,20 +104,16 @@ size_t triple_product_lanes_scratch(int64_t n) {
   return 5 * n * n * sizeof(R) * W * Storage<S>::kParts;
 }
 
+template <class S, int N>
+void triple_product_up_to(const TripleProductProblem& p, int64_t begin, int64_t end,
+                          void* scratch) {
+  if (N == 0 || p.n == N) return triple_product_sized<S, N>(p, begin, end, scratch);
+  if constexpr (N > 0) return triple_product_up_to<S, N - 1>(p, begin, end, scratch);
+}
+
 template <class S>
 void triple_product_lanes(const TripleProductProblem& p, int64_t begin, int64_t end, void* scratch) {
-  switch (p.n) {
-    case 1:
-      return triple_product_sized<S, 1>(p, begin, end, scratch);
-    case 2:
-      return triple_product_sized<S, 2>(p, begin, end, scratch);
-    case 3:
-      return triple_product_sized<S, 3>(p, begin, end, scratch);
-    case 4:
-      return triple_product_sized<S, 4>(p, begin, end, scratch);
-    default:
-      return triple_product_sized<S, 0>(p, begin, end, scratch);
-  }
+  triple_product_up_to<S, 4>(p, begin, end, scratch);
 }
 
 }  // namespace JAXINV_NAMESPACE
