@@ -1,9 +1,10 @@
 // Inverse of one matrix at a time: blocked in-place Gauss-Jordan with partial pivoting (no identity is
 // carried along: the zeros of inversion are never touched).
 // A panel of columns is eliminated over all rows in column order; the rest is updated by rank-k products in
-// register tiles. Column tiles are independent of each other, so threads may share them: same bits.
+// register tiles, with the multipliers of each single step: multiplying by the inverse of the pivot block
+// instead would be simpler and lose one of the two residuals. Threads may share the column tiles: same bits.
 // n: any. dtypes: all; half types are computed in float32, complex in planar form.
-// Memory: a copy of the matrix padded to whole vectors, one panel.
+// Memory: a copy of the matrix padded to whole vectors, two panels.
 #pragma once
 
 #include "cpu/determinant.h"
@@ -37,9 +38,11 @@ struct Blocked {
   int64_t panel_width;
   R* a;        // rows × columns, row-major, [W re][W im] blocks for complex
   R* panel;    // panel_width columns of `rows` numbers, column-major, in the same blocks
-  R* factor;   // the column that is being eliminated
-  R* multiple; // what each panel column subtracts of it
+  R* factors;  // like panel: column c holds what step c subtracts of its pivot row in each row
+  R* lower;    // panel_width × panel_width: the factors among the pivot rows of earlier steps
+  R* multiple; // the pivot row of a step, scaled, inside the panel
   R* pivots;   // n numbers
+  R* scales;   // two numbers a panel step: pivot row ← (pivot row · power of two) · reciprocal
   int64_t* swap;    // row swapped in at each step
   int64_t* origin;  // original row of each row
 
@@ -53,14 +56,18 @@ struct Blocked {
     if (rows * P * sizeof(R) % 4096 == 0) rows += W;
     panel_width = n <= 256 ? 32 : 64;
   }
-  size_t reals() const { return P * (rows * columns + rows * (panel_width + 1) + panel_width + n); }
+  size_t reals() const {
+    return P * (rows * columns + panel_width * (2 * rows + panel_width + 3) + n);
+  }
   size_t bytes() const { return reals() * sizeof(R) + 2 * n * sizeof(int64_t); }
   void place(void* scratch) {
     a = static_cast<R*>(scratch);
     panel = a + P * rows * columns;
-    factor = panel + P * rows * panel_width;
-    multiple = factor + P * rows;
-    pivots = multiple + P * panel_width;
+    factors = panel + P * rows * panel_width;
+    lower = factors + P * rows * panel_width;
+    multiple = lower + P * panel_width * panel_width;
+    scales = multiple + P * panel_width;
+    pivots = scales + 2 * P * panel_width;
     // All counts but n are even: one float of padding may be missing before the integers.
     swap = reinterpret_cast<int64_t*>(pivots + P * n + (P * n * sizeof(R) % 8 ? 1 : 0));
     origin = swap + n;
@@ -179,17 +186,37 @@ JAXINV_INLINE void exchange(R& x, R& y) {
 
 // kColumns panel columns from j: subtracts factor · multiple.
 template <int kColumns, class B>
-JAXINV_INLINE void update_panel_columns(B& b, int64_t j) {
+JAXINV_INLINE void update_panel_columns(B& b, const typename B::R* factors, int64_t j) {
   using V = typename B::V;
   V multiple[kColumns];
   typename B::R* column = b.panel + j * b.rows * B::P;
   for (int c = 0; c < kColumns; ++c) multiple[c] = broadcast_number<B>(b.multiple + B::at(j + c));
   for (int64_t i = 0; i < b.rows * B::P; i += B::W * B::P) {
-    V factor = V::load(b.factor + i);
+    V factor = V::load(factors + i);
     JAXINV_UNROLL
     for (int c = 0; c < kColumns; ++c) {
       typename B::R* x = column + c * b.rows * B::P + i;
       fnma(factor, multiple[c], V::load(x)).store(x);
+    }
+  }
+}
+
+template <class B>
+JAXINV_INLINE void put_number(typename B::R* p, typename B::V x) {
+  if constexpr (B::P == 2) {
+    p[0] = x.re.v[0];
+    p[B::W] = x.im.v[0];
+  } else {
+    p[0] = x.v[0];
+  }
+}
+
+// Exchanges two rows in `count` columns of a panel.
+template <class B>
+void swap_panel_rows(const B& b, typename B::R* panel, int64_t count, int64_t row, int64_t other) {
+  for (int64_t j = 0; j < count; ++j, panel += b.rows * B::P) {
+    for (int part = 0; part < B::P; ++part) {
+      exchange(panel[B::at(row) + part * B::W], panel[B::at(other) + part * B::W]);
     }
   }
 }
@@ -202,18 +229,15 @@ int64_t eliminate_panel(B& b, int64_t k, int64_t width) {
   const int64_t stride = b.rows * B::P;
   for (int64_t c = 0; c < width; ++c) {
     R* column = b.panel + c * stride;
+    R* factors = b.factors + c * stride;
     int64_t step = k + c, row = find_pivot_row(b, column, step);
     b.swap[step] = row;
-    exchange(b.origin[step], b.origin[row]);
-    R* here = b.panel + B::at(step);
     if (row != step) {
-      R* there = b.panel + B::at(row);
-      for (int64_t j = 0; j < width; ++j) {
-        for (int part = 0; part < B::P; ++part) {
-          exchange(here[j * stride + part * B::W], there[j * stride + part * B::W]);
-        }
-      }
+      exchange(b.origin[step], b.origin[row]);
+      swap_panel_rows(b, b.panel, width, step, row);
+      swap_panel_rows(b, b.factors, c, step, row);
     }
+    R* here = b.panel + B::at(step);
     V pivot = broadcast_number<B>(here + c * stride);
     for (int part = 0; part < B::P; ++part) {
       b.pivots[step * B::P + part] = here[c * stride + part * B::W];
@@ -222,38 +246,52 @@ int64_t eliminate_panel(B& b, int64_t k, int64_t width) {
     // Dividing by way of an exact power of two: a denormal pivot must not make 0 · inf.
     auto scale = pivot_scale(pivot);
     V inverse = reciprocal(pivot * scale);
-    auto put = [](R* p, V x) {
-      if constexpr (B::P == 2) {
-        p[0] = x.re.v[0];
-        p[B::W] = x.im.v[0];
-      } else {
-        p[0] = x.v[0];
-      }
-    };
+    b.scales[c * 2 * B::P] = scale.v[0];
+    if constexpr (B::P == 2) {
+      b.scales[c * 4 + 1] = inverse.re.v[0];
+      b.scales[c * 4 + 2] = inverse.im.v[0];
+    } else {
+      b.scales[c * 2 + 1] = inverse.v[0];
+    }
     for (int64_t j = 0; j < width; ++j) {
       V x = (broadcast_number<B>(here + j * stride) * scale) * inverse;
-      put(b.multiple + B::at(j), j == c ? V(0) : x);
-      put(here + j * stride, V(0));
+      put_number<B>(b.multiple + B::at(j), j == c ? V(0) : x);
+      put_number<B>(here + j * stride, V(0));
     }
     for (int64_t i = 0; i < stride; i += B::W * B::P) {
       V x = V::load(column + i);
-      x.store(b.factor + i);
+      x.store(factors + i);
       (-((x * scale) * inverse)).store(column + i);
     }
     int64_t j = 0;
-    for (; j + 4 <= width; j += 4) update_panel_columns<4>(b, j);
-    for (; j < width; ++j) update_panel_columns<1>(b, j);
+    for (; j + 4 <= width; j += 4) update_panel_columns<4>(b, factors, j);
+    for (; j < width; ++j) update_panel_columns<1>(b, factors, j);
     for (j = 0; j < width; ++j) {
-      put(here + j * stride, j == c ? V(1) * scale * inverse
-                                    : broadcast_number<B>(b.multiple + B::at(j)));
+      put_number<B>(here + j * stride, j == c ? V(1) * scale * inverse
+                                              : broadcast_number<B>(b.multiple + B::at(j)));
     }
   }
   return 0;
 }
 
-// kRows rows from i of one column tile: adds the product of the panel with the packed pivot rows.
+// Takes the factors among the pivot rows apart: those of earlier steps go to `lower`, for the pivot rows to
+// be brought to their own step; what stays finishes them from there: later steps, and −1 for the row itself.
+template <class B>
+void split_factors(const B& b, int64_t k, int64_t width) {
+  using V = typename B::V;
+  for (int64_t c = 0; c < width; ++c) {
+    for (int64_t step = 0; step <= c; ++step) {
+      typename B::R* factor = b.factors + step * b.rows * B::P + B::at(k + c);
+      typename B::R* lower = b.lower + (c * b.panel_width + step) * B::P;
+      for (int part = 0; part < B::P; ++part) lower[part] = factor[part * B::W];
+      put_number<B>(factor, V(step == c ? -1 : 0));
+    }
+  }
+}
+
+// kRows rows from i of one column tile: subtracts the product of the factors with the pivot rows.
 template <int kRows, class B>
-JAXINV_INLINE void update_tile(const B& b, int64_t width, int64_t i, const typename B::R* packed,
+JAXINV_INLINE void update_tile(const B& b, int64_t width, int64_t i, const typename B::R* pivot_rows,
                                typename B::R* tile) {
   using R = typename B::R;
   using V = typename B::V;
@@ -262,23 +300,23 @@ JAXINV_INLINE void update_tile(const B& b, int64_t width, int64_t i, const typen
   const R* left[kRows];
   JAXINV_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    left[r] = b.panel + B::at(i + r);
+    left[r] = b.factors + B::at(i + r);
     JAXINV_UNROLL
     for (int c = 0; c < kVectors; ++c) {
       sum[r][c] = V::load(tile + (i + r) * b.columns * B::P + c * B::W * B::P);
     }
   }
   const int64_t stride = b.rows * B::P;
-  for (int64_t k = 0, at = 0; k < width; ++k, at += stride, packed += B::kTileColumns * B::P) {
+  for (int64_t k = 0, at = 0; k < width; ++k, at += stride, pivot_rows += B::kTileColumns * B::P) {
     V right[kVectors];
     JAXINV_UNROLL
-    for (int c = 0; c < kVectors; ++c) right[c] = V::load(packed + c * B::W * B::P);
+    for (int c = 0; c < kVectors; ++c) right[c] = V::load(pivot_rows + c * B::W * B::P);
     JAXINV_UNROLL
     for (int r = 0; r < kRows; ++r) {
       // One pointer for rows that stand side by side: registers are few.
       V l = broadcast_number<B>(B::P == 1 ? left[0] + r + at : left[r] + at);
       JAXINV_UNROLL
-      for (int c = 0; c < kVectors; ++c) sum[r][c] = fma(l, right[c], sum[r][c]);
+      for (int c = 0; c < kVectors; ++c) sum[r][c] = fnma(l, right[c], sum[r][c]);
     }
   }
   JAXINV_UNROLL
@@ -286,6 +324,58 @@ JAXINV_INLINE void update_tile(const B& b, int64_t width, int64_t i, const typen
     JAXINV_UNROLL
     for (int c = 0; c < kVectors; ++c) {
       sum[r][c].store(tile + (i + r) * b.columns * B::P + c * B::W * B::P);
+    }
+  }
+}
+
+// Brings kRows pivot rows from `first` on to their own steps: subtracts the multiples of the pivot rows
+// before them, then of each other, and scales each.
+template <int kRows, class B>
+JAXINV_INLINE void solve_pivot_rows(const B& b, int64_t first, typename B::R* rows) {
+  using R = typename B::R;
+  using V = typename B::V;
+  constexpr int kVectors = B::kTileVectors, kReals = B::kTileColumns * B::P;
+  V x[kRows][kVectors];
+  auto lower = [&](int64_t row, int64_t step) {
+    const R* p = b.lower + (row * b.panel_width + step) * B::P;
+    if constexpr (B::P == 2) {
+      return V(RVec<R, B::W>(p[0]), RVec<R, B::W>(p[1]));
+    } else {
+      return V(p[0]);
+    }
+  };
+  JAXINV_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    JAXINV_UNROLL
+    for (int c = 0; c < kVectors; ++c) x[r][c] = V::load(rows + (first + r) * kReals + c * B::W * B::P);
+  }
+  for (int64_t step = 0; step < first; ++step) {
+    V right[kVectors];
+    JAXINV_UNROLL
+    for (int c = 0; c < kVectors; ++c) right[c] = V::load(rows + step * kReals + c * B::W * B::P);
+    JAXINV_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      V l = lower(first + r, step);
+      JAXINV_UNROLL
+      for (int c = 0; c < kVectors; ++c) x[r][c] = fnma(l, right[c], x[r][c]);
+    }
+  }
+  JAXINV_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const R* p = b.scales + (first + r) * 2 * B::P;
+    RVec<R, B::W> scale(p[0]);
+    V inverse(p[1]);
+    if constexpr (B::P == 2) inverse.im = RVec<R, B::W>(p[2]);
+    JAXINV_UNROLL
+    for (int c = 0; c < kVectors; ++c) {
+      x[r][c] = (x[r][c] * scale) * inverse;
+      x[r][c].store(rows + (first + r) * kReals + c * B::W * B::P);
+    }
+    JAXINV_UNROLL
+    for (int below = r + 1; below < kRows; ++below) {
+      V l = lower(first + below, first + r);
+      JAXINV_UNROLL
+      for (int c = 0; c < kVectors; ++c) x[below][c] = fnma(l, x[r][c], x[below][c]);
     }
   }
 }
@@ -299,8 +389,8 @@ JAXINV_INLINE void update_last_rows(const B& b, int64_t width, int64_t i,
   }
 }
 
-// Applies the panel of columns k … to the column tile that starts at column j: row swaps, then
-// tile ← tile + panel · (its pivot rows), the pivot rows themselves starting from zero.
+// Applies the panel of columns k … to the column tile that starts at column j: row swaps, the pivot rows
+// brought each to its own step, then tile ← tile − factors · (pivot rows), they themselves from zero.
 template <class B>
 void update_column_tile(const B& b, int64_t k, int64_t width, int64_t j) {
   using R = typename B::R;
@@ -324,7 +414,9 @@ void update_column_tile(const B& b, int64_t k, int64_t width, int64_t j) {
     memset(tile + (k + c) * stride, 0, sizeof(R) * kReals);
   }
   int64_t i = 0;
-  for (; i + B::kTileRows <= b.n; i += B::kTileRows) {
+  for (; i + 4 <= width; i += 4) solve_pivot_rows<4>(b, i, packed);
+  for (; i < width; ++i) solve_pivot_rows<1>(b, i, packed);
+  for (i = 0; i + B::kTileRows <= b.n; i += B::kTileRows) {
     update_tile<B::kTileRows>(b, width, i, packed, tile);
   }
   update_last_rows<B::kTileRows - 1>(b, width, i, packed, tile);
@@ -416,6 +508,7 @@ void inverse_blocked(const InverseProblem& p, int64_t index, void* scratch, cons
     move_panel<false>(b, k, width);
     info = eliminate_panel(b, k, width);
     if (info) break;
+    split_factors(b, k, width);
     update_outside(b, k, width, team);
     move_panel<true>(b, k, width);
   }

@@ -1,15 +1,120 @@
-"""Says which algorithm and kernel serve a call, and why."""
+"""Says which algorithm and kernel serve a call, and why.
 
+It prints what the plan answers and decides nothing itself.
+"""
+
+import math
+import operator
+
+import jax
+from jax import numpy as jnp
 from jax.typing import DTypeLike
 
-_OPS = {
-    "inv": "inverse",
-    "inv_ex": "inverse",
-    "inv_slogdet": "inverse",
-    "inv_det": "inverse",
-    "inv cotangent": "triple_product",
-}
+from jaxinv import _native
+from jaxinv.linalg import DTYPES
+
+# Public function -> operation that serves it.
+OPERATIONS = {"inv": "inverse", "inv_ex": "inverse", "inv_slogdet": "inverse", "inv_det": "inverse"}
 
 
 def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform: str | None = None) -> str:
-    return ""
+    """Says which algorithm and kernel serve a function of jaxinv at a shape, and why.
+
+    Args:
+      shape: shape (..., n, n) of the array that the function would be given.
+      dtype: its dtype: float16, bfloat16, float32, float64, complex64 or complex128.
+      op: name of the function: "inv", "inv_ex", "inv_slogdet" or "inv_det".
+      platform: platform of JAX: "cpu", "cuda", "rocm", "tpu", ...; "gpu" means "cuda". None: the one that
+        this process uses by default, which starts JAX's backend.
+
+    Returns:
+      Text of several lines: algorithm, kernel, memory read, written and taken as workspace, and the reason
+      for the choice, for the function and for its cotangent. A platform without native kernels gets the
+      portable path in plain jax.numpy, and the text says why.
+
+    Raises:
+      ValueError: the last two dimensions are missing or differ, a size is negative, `op` is unknown.
+      TypeError: `shape` is not a sequence of integers, `dtype` is not supported, `platform` is no string.
+
+    Nothing is computed or compiled.
+    """
+    shape, name = _check_shape(shape), _check_dtype(dtype)
+    if op not in OPERATIONS:
+        raise ValueError(f"jaxinv.explain: op must be one of {', '.join(map(repr, OPERATIONS))}, got {op!r}")
+    if not isinstance(platform, str | None):
+        raise TypeError(f"jaxinv.explain: expected platform to be a string or None, got {platform!r}")
+    platform = default_platform() if platform is None else platform
+    platform = "cuda" if platform == "gpu" else platform
+
+    n, count = shape[-1], math.prod(shape[:-2])
+    matrix = n * n * jnp.dtype(name).itemsize
+    lines = [
+        f"jaxinv.{op} of {count} {name} {'matrix' if count == 1 else 'matrices'} {n} × {n} on {platform}",
+        *_describe(_plan(platform, OPERATIONS[op], n, name), count, reads=matrix, writes=matrix),
+        "its cotangent −Xᵀ G Xᵀ",
+        *_describe(_plan(platform, "triple_product", n, name), count, reads=2 * matrix, writes=matrix),
+    ]
+    if jax.dtypes.canonicalize_dtype(name) != jnp.dtype(name):
+        lines.append(f"jax_enable_x64 is off: JAX would make a smaller type of {name}")
+    return "\n".join(lines)
+
+
+def default_platform() -> str:
+    """Platform that computes by default, as lowering rules name it: "cuda" or "rocm" where JAX says "gpu"."""
+    platform = jax.default_backend()
+    if platform == "gpu":
+        return "rocm" if "rocm" in jax.devices()[0].client.platform_version else "cuda"
+    return platform
+
+
+def _check_shape(shape) -> tuple[int, ...]:
+    try:
+        shape = tuple(operator.index(size) for size in shape)
+    except TypeError:
+        raise TypeError(f"jaxinv.explain: expected shape to be a tuple of integers, got {shape!r}") from None
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise ValueError(f"jaxinv.explain: expected square matrices (..., n, n), got shape {shape}")
+    if min(shape) < 0:
+        raise ValueError(f"jaxinv.explain: expected sizes of 0 or more, got shape {shape}")
+    return shape
+
+
+def _check_dtype(dtype) -> str:
+    try:
+        name = jnp.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
+    if name not in DTYPES:
+        raise TypeError(f"jaxinv.explain: expected one of {', '.join(DTYPES)}, got dtype {name}")
+    return name
+
+
+def _plan(platform: str, operation: str, n: int, dtype: str) -> dict:
+    # Metal is a backend that JAX knows as no platform of its own: its plan is asked for by its own name.
+    backend = platform if platform in _native.BACKENDS else _native.PLATFORMS.get(platform)
+    if backend is None:
+        reason = f"jaxinv has no native kernels for platform {platform!r}"
+        return {"native": False, "algorithm": "portable", "kernel": "XLA", "reason": reason}
+    return _native.plan(backend, operation, n, jnp.dtype(dtype))
+
+
+def _describe(plan: dict, count: int, *, reads: int, writes: int) -> list[str]:
+    """Lines on one plan; `reads` and `writes` are bytes per matrix."""
+    if plan["native"]:
+        algorithm, workspace = plan["algorithm"], f"{_size(count * plan.get('workspace', 0))} workspace"
+    else:
+        algorithm, workspace = "portable path (plain jax.numpy)", "temporaries as XLA decides"
+    return [
+        f"  algorithm  {algorithm}",
+        f"  kernel     {plan['kernel']}",
+        f"  memory     {_size(count * reads)} read, {_size(count * writes)} written, {workspace}",
+        f"  why        {plan['reason']}",
+    ]
+
+
+def _size(count: int) -> str:
+    """A number of bytes in decimal units, as memory bandwidth is quoted."""
+    for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= factor:
+            return f"{count / factor:.4g} {unit}"
+    return f"{count} B"

@@ -1,0 +1,126 @@
+"""`jaxinv.explain` prints the plan for every platform and refuses what is not a question."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+
+import jaxinv
+from jaxinv import _native
+
+_PORTABLE = "portable path (plain jax.numpy)"
+
+
+def fake_plan(backend, op, n, dtype):
+    """A plan that says what it was asked."""
+    fused = op == "inverse" or n <= 8
+    return {
+        "native": fused,
+        "algorithm": f"algorithm of {op}",
+        "kernel": f"{op}_lanes<{n}, {jnp.dtype(dtype).name}>" if fused else "XLA",
+        "reason": f"the plan of {backend}",
+        "workspace": 16,
+    }
+
+
+def test_prints_the_plan(monkeypatch):
+    monkeypatch.setattr(_native, "plan", fake_plan)
+    assert jaxinv.explain((1000, 1000, 3, 3), "float32", platform="cpu") == (
+        "jaxinv.inv of 1000000 float32 matrices 3 × 3 on cpu\n"
+        "  algorithm  algorithm of inverse\n"
+        "  kernel     inverse_lanes<3, float32>\n"
+        "  memory     36 MB read, 36 MB written, 16 MB workspace\n"
+        "  why        the plan of cpu\n"
+        "its cotangent −Xᵀ G Xᵀ\n"
+        "  algorithm  algorithm of triple_product\n"
+        "  kernel     triple_product_lanes<3, float32>\n"
+        "  memory     72 MB read, 36 MB written, 16 MB workspace\n"
+        "  why        the plan of cpu"
+    )
+
+
+def test_cotangent_may_be_portable_where_the_inverse_is_native(monkeypatch):
+    monkeypatch.setattr(_native, "plan", fake_plan)
+    first, second = jaxinv.explain((64, 64), np.complex64, "inv_ex", "cuda").split("its cotangent")
+    assert first.startswith("jaxinv.inv_ex of 1 complex64 matrix 64 × 64 on cuda\n")
+    assert "inverse_lanes<64, complex64>" in first
+    assert _PORTABLE in second and "temporaries as XLA decides" in second
+
+
+@pytest.mark.parametrize("platform", ("tpu", "rocm", "mps", "METAL"))
+def test_platforms_without_kernels_say_so(platform):
+    text = jaxinv.explain((5, 4, 4), jnp.bfloat16, platform=platform)
+    assert text == (
+        f"jaxinv.inv of 5 bfloat16 matrices 4 × 4 on {platform}\n"
+        f"  algorithm  {_PORTABLE}\n"
+        "  kernel     XLA\n"
+        "  memory     160 B read, 160 B written, temporaries as XLA decides\n"
+        f"  why        jaxinv has no native kernels for platform {platform!r}\n"
+        "its cotangent −Xᵀ G Xᵀ\n"
+        f"  algorithm  {_PORTABLE}\n"
+        "  kernel     XLA\n"
+        "  memory     320 B read, 160 B written, temporaries as XLA decides\n"
+        f"  why        jaxinv has no native kernels for platform {platform!r}"
+    )
+
+
+@pytest.mark.parametrize("platform", (None, *_native.BACKENDS))
+@pytest.mark.parametrize("dtype", ("float16", "bfloat16", "float32", "float64", "complex64", "complex128"))
+def test_every_backend_answers(platform, dtype):
+    for n in (0, 1, 3, 8, 33, 300):
+        text = jaxinv.explain((2, n, n), dtype, platform=platform)
+        assert re.search(r"^  why        \S", text, re.MULTILINE), text
+
+
+def test_says_why_a_backend_is_missing(monkeypatch):
+    monkeypatch.setattr(_native, "_disabled", frozenset({"cpu"}))
+    text = jaxinv.explain((3, 3), "float32", platform="cpu")
+    assert text.count("why        disabled (JAXINV_DISABLE=cpu)") == 2
+
+
+def test_gpu_means_cuda():
+    assert jaxinv.explain((3, 3), "float32", platform="gpu") == jaxinv.explain(
+        (3, 3), "float32", platform="cuda"
+    )
+
+
+def test_says_that_64_bit_types_are_off():
+    note = "jax_enable_x64 is off: JAX would make a smaller type of float64"
+    with jax.enable_x64(False):
+        assert jaxinv.explain((3, 3), "float64", platform="tpu").endswith(note)
+        assert note not in jaxinv.explain((3, 3), "float32", platform="tpu")
+    with jax.enable_x64(True):
+        assert note not in jaxinv.explain((3, 3), "float64", platform="tpu")
+
+
+_DTYPES = "float16, bfloat16, float32, float64, complex64, complex128"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (((4, 3), "float32"), ValueError, "expected square matrices (..., n, n), got shape (4, 3)"),
+        (((3,), "float32"), ValueError, "expected square matrices (..., n, n), got shape (3,)"),
+        (((), "float32"), ValueError, "expected square matrices (..., n, n), got shape ()"),
+        (((-1, 3, 3), "float32"), ValueError, "expected sizes of 0 or more, got shape (-1, 3, 3)"),
+        ((3, "float32"), TypeError, "expected shape to be a tuple of integers, got 3"),
+        (((2.0, 2.0), "float32"), TypeError, "expected shape to be a tuple of integers, got (2.0, 2.0)"),
+        (((3, 3), "int32"), TypeError, f"expected one of {_DTYPES}, got dtype int32"),
+        (((3, 3), "nonsense"), TypeError, f"expected one of {_DTYPES}, got dtype 'nonsense'"),
+        (
+            ((3, 3), "float32", "svd"),
+            ValueError,
+            "op must be one of 'inv', 'inv_ex', 'inv_slogdet', 'inv_det', got 'svd'",
+        ),
+        (
+            ((3, 3), "float32", "inv", 7),
+            TypeError,
+            "expected platform to be a string or None, got 7",
+        ),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=f"^{re.escape(f'jaxinv.explain: {message}')}$"):
+        jaxinv.explain(*arguments)
