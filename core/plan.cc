@@ -11,10 +11,10 @@ Plan plan_cpu(Op op, int64_t n) {
   const std::string above = "n > " + std::to_string(kLanesMax);
   if (op == Op::kInverse) {
     if (n <= kLanesMax) {
-      return {Algorithm::kLanes,
-              "Gauss-Jordan with partial pivoting, one matrix per SIMD lane",
-              "cpu/inverse_lanes",
-              range + ": the lanes of a vector work on as many matrices, no step waits for another"};
+      return {
+          Algorithm::kLanes, "Gauss-Jordan with partial pivoting, one matrix per SIMD lane",
+          "cpu/inverse_lanes",
+          range + ": the lanes of a vector work on as many matrices, no step waits for another"};
     }
     return {Algorithm::kBlocked, "blocked in-place Gauss-Jordan with partial pivoting",
             "cpu/inverse_blocked",

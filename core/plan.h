@@ -1,5 +1,6 @@
-// Which algorithm and kernel serve an operation, and why. Pure host code: launchers call it, the Python
-// module exports it, `explain` prints it. Never looks at the batch size: bits would depend on it.
+// Which algorithm and kernel serve an operation, and why. Pure host code: launchers call it, the
+// Python module exports it, `explain` prints it. Never looks at the batch size: bits would depend
+// on it.
 #pragma once
 
 #include <string>

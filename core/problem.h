@@ -1,4 +1,5 @@
-// What a launcher is asked to do. Plain structs, decoded by xla_ffi/, read by cpu/, cuda/ and metal/.
+// What a launcher is asked to do. Plain structs, decoded by xla_ffi/, read by cpu/, cuda/ and
+// metal/.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +10,13 @@ enum class DType { kF16, kBF16, kF32, kF64, kC64, kC128 };
 enum class Op { kInverse, kTripleProduct };
 enum class Structure { kGeneral };
 
-// Up to here one matrix per SIMD lane on the CPU: the tile of a lane group still fits the near caches.
+// Up to here one matrix per SIMD lane on the CPU: the tile of a lane group still fits the near
+// caches.
 constexpr int kLanesMax = 32;
 
 // Inverts `batch` row-major n × n matrices. `info`, `mantissa` and `exponent` may be null. The
-// determinant is mantissa · 2^exponent, the mantissa of the arithmetic's dtype (float32 for half types).
+// determinant is mantissa · 2^exponent, the mantissa of the arithmetic's dtype (float32 for half
+// types).
 struct InverseProblem {
   DType dtype;
   Structure structure;
@@ -38,9 +41,9 @@ struct TripleProductProblem {
   void* y;
 };
 
-// The entry points every backend has: cpu/launch.cc, cuda/launch.cu, metal/launch.mm. `Context` says
-// where to run (a thread pool, a stream, a queue) and is defined by the backend. Throws std::exception;
-// no other failure: what is wrong with a matrix is its `info`.
+// The entry points every backend has: cpu/launch.cc, cuda/launch.cu, metal/launch.mm. `Context`
+// says where to run (a thread pool, a stream, a queue) and is defined by the backend. Throws
+// std::exception; no other failure: what is wrong with a matrix is its `info`.
 namespace cpu {
 struct Context;
 void launch(const InverseProblem& problem, const Context& context);

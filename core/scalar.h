@@ -1,6 +1,6 @@
-// The arithmetic that the small-matrix bodies ask of a value type, for plain scalars (a GPU thread, a
-// test). cpu/simd.h gives the same functions for SIMD vectors. JAXINV_NAMESPACE keeps each instruction
-// set's copies apart: the linker must never pick an AVX-512 copy for an older machine.
+// The arithmetic that the small-matrix bodies ask of a value type, for plain scalars (a GPU thread,
+// a test). cpu/simd.h gives the same functions for SIMD vectors. JAXINV_NAMESPACE keeps each
+// instruction set's copies apart: the linker must never pick an AVX-512 copy for an older machine.
 #pragma once
 
 #include <cstdint>

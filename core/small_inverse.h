@@ -1,7 +1,7 @@
-// Inverse of one small matrix held in registers: in-place Gauss-Jordan, partial pivoting, no branch on
-// data. V is a scalar (one matrix: a GPU thread) or a SIMD vector (one matrix per lane).
-// n: template parameter, up to about 8. dtypes: whatever core/scalar.h or cpu/simd.h define.
-// Rows are swapped by select as the pivot is found, columns swapped back at the end.
+// Inverse of one small matrix held in registers: in-place Gauss-Jordan, partial pivoting, no branch
+// on data. V is a scalar (one matrix: a GPU thread) or a SIMD vector (one matrix per lane). n:
+// template parameter, up to about 8. dtypes: whatever core/scalar.h or cpu/simd.h define. Rows are
+// swapped by select as the pivot is found, columns swapped back at the end.
 #pragma once
 
 #include "core/scalar.h"
@@ -9,8 +9,9 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-// a: the matrix, replaced by its inverse. pivots: the n pivots, for the determinant. Returns through
-// `info` the first (1-based) bad step or 0, through `swaps` the row swapped in at each step.
+// a: the matrix, replaced by its inverse. pivots: the n pivots, for the determinant. Returns
+// through `info` the first (1-based) bad step or 0, through `swaps` the row swapped in at each
+// step.
 template <int N, class V>
 JAXINV_INLINE void small_inverse(V (&a)[N][N], V (&pivots)[N], typename Types<V>::Index (&swaps)[N],
                                  typename Types<V>::Index& info) {

@@ -53,19 +53,8 @@ JAXINV_INLINE void determinant(int64_t n, Pivot&& pivot_at, Index odd, V& mantis
   mantissa = select(odd, -mantissa, mantissa);
 }
 
-// Exponent e of the exact power of two by which a matrix with largest entry `size` is multiplied before its
-// elimination, 0 for most: near the ends of the range intermediate results would over- or underflow
-// where the inverse does not.
-template <class R>
-JAXINV_INLINE int range_shift(R size) {
-  constexpr int kShift = sizeof(R) == 4 ? 24 : 96;
-  constexpr R kHuge = sizeof(R) == 4 ? R(0x1p111f) : R(0x1p991);
-  constexpr R kTiny = sizeof(R) == 4 ? R(0x1p-101f) : R(0x1p-926);
-  return size > kHuge ? -kShift : size < kTiny && size > 0 ? kShift : 0;
-}
-
-// The mantissa of a matrix of `count` numbers whose elimination failed: 0 when its pivot was exactly zero
-// and every entry is finite, NaN otherwise.
+// The mantissa of a matrix of `count` numbers whose elimination failed: 0 when its pivot was
+// exactly zero and every entry is finite, NaN otherwise.
 template <class S, class R = typename Storage<S>::R>
 JAXINV_INLINE R failed_mantissa(const S* a, int64_t count, bool zero_pivot) {
   R sum = 0;  // stays zero while x - x does: NaN for NaN and Inf

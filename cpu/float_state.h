@@ -1,5 +1,5 @@
-// Floating-point state of a task. XLA flushes denormals on some of its threads and not on others; results
-// must not depend on the thread.
+// Floating-point state of a task. XLA flushes denormals on some of its threads and not on others;
+// results must not depend on the thread.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// float16 and bfloat16 storage, float32 arithmetic: conversions by integer arithmetic, branch-free so
-// that the loops over them vectorise in every instruction set. Round to nearest even.
+// float16 and bfloat16 storage, float32 arithmetic: conversions by integer arithmetic, branch-free
+// so that the loops over them vectorise in every instruction set. Round to nearest even.
 #pragma once
 
 #include <cstdint>

@@ -1,15 +1,16 @@
-// Inverse of one matrix at a time: blocked in-place Gauss-Jordan with partial pivoting (no identity is
-// carried along: the zeros of inversion are never touched).
-// A panel of columns is eliminated over all rows in column order; the rest is updated by rank-k products in
-// register tiles, with the multipliers of each single step: multiplying by the inverse of the pivot block
-// instead would be simpler and lose one of the two residuals. Threads may share the column tiles: same bits.
-// n: any. dtypes: all; half types are computed in float32, complex in planar form.
-// Memory: a copy of the matrix padded to whole vectors, two panels.
+// Inverse of one matrix at a time: blocked in-place Gauss-Jordan with partial pivoting (no identity
+// is carried along: the zeros of inversion are never touched). A panel of columns is eliminated
+// over all rows in column order; the rest is updated by rank-k products in register tiles, with the
+// multipliers of each single step: multiplying by the inverse of the pivot block instead would be
+// simpler and lose one of the two residuals. Threads may share the column tiles: same bits. n: any.
+// dtypes: all; half types are computed in float32, complex in planar form. Memory: a copy of the
+// matrix padded to whole vectors, two panels.
 #pragma once
 
 #include "cpu/determinant.h"
 #include "cpu/kernel_set.h"
 #include "cpu/lanes.h"
+#include "cpu/range.h"
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
@@ -28,21 +29,23 @@ struct Blocked {
   static constexpr int W = kVectorBytes / int(sizeof(R));
   using V = Value<R, W, P>;
   using Index = typename V::Index;
-  // Register tile: kTileRows rows of kTileVectors vectors, one broadcast and one vector row beside them.
+  // Register tile: kTileRows rows of kTileVectors vectors, one broadcast and one vector row beside
+  // them.
   static constexpr int kTileVectors = P == 2 ? 1 : 2;
-  static constexpr int kTileRows = P == 2 ? (kRegisters == 32 ? 8 : 4) : (kRegisters == 32 ? 12 : 6);
+  static constexpr int kTileRows =
+      P == 2 ? (kRegisters == 32 ? 8 : 4) : (kRegisters == 32 ? 12 : 6);
   static constexpr int kTileColumns = kTileVectors * W;
   static constexpr int kPanelMax = 64;
 
   int64_t n, rows, columns;  // rows and columns: padded to whole vectors and tiles
   int64_t panel_width;
-  R* a;        // rows × columns, row-major, [W re][W im] blocks for complex
-  R* panel;    // panel_width columns of `rows` numbers, column-major, in the same blocks
-  R* factors;  // like panel: column c holds what step c subtracts of its pivot row in each row
-  R* lower;    // panel_width × panel_width: the factors among the pivot rows of earlier steps
-  R* multiple; // the pivot row of a step, scaled, inside the panel
-  R* pivots;   // n numbers
-  R* scales;   // two numbers a panel step: pivot row ← (pivot row · power of two) · reciprocal
+  R* a;             // rows × columns, row-major, [W re][W im] blocks for complex
+  R* panel;         // panel_width columns of `rows` numbers, column-major, in the same blocks
+  R* factors;       // like panel: column c holds what step c subtracts of its pivot row in each row
+  R* lower;         // panel_width × panel_width: the factors among the pivot rows of earlier steps
+  R* multiple;      // the pivot row of a step, scaled, inside the panel
+  R* pivots;        // n numbers
+  R* scales;        // two numbers a panel step: pivot row ← (pivot row · power of two) · reciprocal
   int64_t* swap;    // row swapped in at each step
   int64_t* origin;  // original row of each row
 
@@ -267,15 +270,16 @@ int64_t eliminate_panel(B& b, int64_t k, int64_t width) {
     for (; j + 4 <= width; j += 4) update_panel_columns<4>(b, factors, j);
     for (; j < width; ++j) update_panel_columns<1>(b, factors, j);
     for (j = 0; j < width; ++j) {
-      put_number<B>(here + j * stride, j == c ? V(1) * scale * inverse
-                                              : broadcast_number<B>(b.multiple + B::at(j)));
+      put_number<B>(here + j * stride,
+                    j == c ? V(1) * scale * inverse : broadcast_number<B>(b.multiple + B::at(j)));
     }
   }
   return 0;
 }
 
-// Takes the factors among the pivot rows apart: those of earlier steps go to `lower`, for the pivot rows to
-// be brought to their own step; what stays finishes them from there: later steps, and −1 for the row itself.
+// Takes the factors among the pivot rows apart: those of earlier steps go to `lower`, for the pivot
+// rows to be brought to their own step; what stays finishes them from there: later steps, and −1
+// for the row itself.
 template <class B>
 void split_factors(const B& b, int64_t k, int64_t width) {
   using V = typename B::V;
@@ -291,8 +295,8 @@ void split_factors(const B& b, int64_t k, int64_t width) {
 
 // kRows rows from i of one column tile: subtracts the product of the factors with the pivot rows.
 template <int kRows, class B>
-JAXINV_INLINE void update_tile(const B& b, int64_t width, int64_t i, const typename B::R* pivot_rows,
-                               typename B::R* tile) {
+JAXINV_INLINE void update_tile(const B& b, int64_t width, int64_t i,
+                               const typename B::R* pivot_rows, typename B::R* tile) {
   using R = typename B::R;
   using V = typename B::V;
   constexpr int kVectors = B::kTileVectors;
@@ -328,8 +332,8 @@ JAXINV_INLINE void update_tile(const B& b, int64_t width, int64_t i, const typen
   }
 }
 
-// Brings kRows pivot rows from `first` on to their own steps: subtracts the multiples of the pivot rows
-// before them, then of each other, and scales each.
+// Brings kRows pivot rows from `first` on to their own steps: subtracts the multiples of the pivot
+// rows before them, then of each other, and scales each.
 template <int kRows, class B>
 JAXINV_INLINE void solve_pivot_rows(const B& b, int64_t first, typename B::R* rows) {
   using R = typename B::R;
@@ -347,7 +351,8 @@ JAXINV_INLINE void solve_pivot_rows(const B& b, int64_t first, typename B::R* ro
   JAXINV_UNROLL
   for (int r = 0; r < kRows; ++r) {
     JAXINV_UNROLL
-    for (int c = 0; c < kVectors; ++c) x[r][c] = V::load(rows + (first + r) * kReals + c * B::W * B::P);
+    for (int c = 0; c < kVectors; ++c)
+      x[r][c] = V::load(rows + (first + r) * kReals + c * B::W * B::P);
   }
   for (int64_t step = 0; step < first; ++step) {
     V right[kVectors];
@@ -389,8 +394,9 @@ JAXINV_INLINE void update_last_rows(const B& b, int64_t width, int64_t i,
   }
 }
 
-// Applies the panel of columns k … to the column tile that starts at column j: row swaps, the pivot rows
-// brought each to its own step, then tile ← tile − factors · (pivot rows), they themselves from zero.
+// Applies the panel of columns k … to the column tile that starts at column j: row swaps, the pivot
+// rows brought each to its own step, then tile ← tile − factors · (pivot rows), they themselves
+// from zero.
 template <class B>
 void update_column_tile(const B& b, int64_t k, int64_t width, int64_t j) {
   using R = typename B::R;
@@ -448,8 +454,8 @@ void update_outside(const B& b, int64_t k, int64_t width, const cpu::Team* team)
   for (int64_t task = 0; task < tasks; ++task) body(&job, task);
 }
 
-// Writes the inverse, columns put back in order and the power of two taken back. In the order of the
-// output: scattered stores cost several times what scattered loads do.
+// Writes the inverse, columns put back in order and the power of two taken back. In the order of
+// the output: scattered stores cost several times what scattered loads do.
 template <class S, class B>
 void store_matrix(B& b, typename B::R unscale, S* dst) {
   int64_t* place = b.swap;  // its work is done
@@ -494,10 +500,8 @@ void inverse_blocked(const InverseProblem& p, int64_t index, void* scratch, cons
   b.place(scratch);
   const S* src = static_cast<const S*>(p.a) + index * n * n;
   S* dst = static_cast<S*>(p.x) + index * n * n;
-  const int shift = range_shift(load_matrix(src, b));
-  // An exact power of two, 2^shift: 0x1p24 and 0x1p96 for the two types.
-  const R up = sizeof(R) == 4 ? R(0x1p24f) : R(0x1p96);
-  const R scale = shift > 0 ? up : shift < 0 ? 1 / up : R(1);
+  const int shift = Range<R>::shift(load_matrix(src, b));
+  const R scale = Range<R>::power(shift);
   if (shift) {
     for (int64_t i = 0; i < b.rows * b.columns * B::P; ++i) b.a[i] *= scale;
   }

@@ -1,13 +1,14 @@
 // Inverse of small matrices: Gauss-Jordan with partial pivoting, one matrix per SIMD lane.
-// n <= 8: the body of core/small_inverse.h, unrolled; above: a tile of n × n vectors with implicit pivoting
-// (rows never move, a lane mask says which row is the pivot; one permutation at the store).
-// n: up to about 32. dtypes: all; half types are computed in float32.
-// Memory: the tile, n² vectors (32 KB at n = 32 with 8 float32 lanes), and one group for staging.
+// n <= 8: the body of core/small_inverse.h, unrolled; above: a tile of n × n vectors with implicit
+// pivoting (rows never move, a lane mask says which row is the pivot; one permutation at the
+// store). n: up to about 32. dtypes: all; half types are computed in float32. Memory: the tile, n²
+// vectors (32 KB at n = 32 with 8 float32 lanes), and one group for staging.
 #pragma once
 
 #include "core/small_inverse.h"
 #include "cpu/determinant.h"
 #include "cpu/lanes.h"
+#include "cpu/range.h"
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
@@ -16,11 +17,11 @@ namespace JAXINV_NAMESPACE {
 template <class V>
 struct Elimination {
   using Index = typename V::Index;
-  V* tile;        // n × n
-  V* row;         // the pivot row of this step
-  V* next;        // the pivot row of the next step
-  V* factor;      // what each row subtracts of the pivot row
-  V* pivots;      // pivot of each step
+  V* tile;           // n × n
+  V* row;            // the pivot row of this step
+  V* next;           // the pivot row of the next step
+  V* factor;         // what each row subtracts of the pivot row
+  V* pivots;         // pivot of each step
   Index* pivot_row;  // row chosen at each step
   Index* step_of;    // step at which each row was chosen, −1 before
   Index info;
@@ -43,8 +44,9 @@ JAXINV_INLINE typename V::Index find_pivot(int n, const typename V::Index* step_
   return row;
 }
 
-// One pass over kColumns columns from j: subtracts the pivot row from every row and, on the way, lifts the
-// next pivot row out of the tile (it comes back, scaled, as the update of a row of zeros).
+// One pass over kColumns columns from j: subtracts the pivot row from every row and, on the way,
+// lifts the next pivot row out of the tile (it comes back, scaled, as the update of a row of
+// zeros).
 template <int kColumns, class V>
 JAXINV_INLINE void update_columns(int n, int j, bool last, typename V::Index next_row,
                                   const Elimination<V>& e) {
@@ -175,7 +177,8 @@ JAXINV_INLINE Index odd_permutation(int n, const Index* pivot_row) {
 template <class V>
 JAXINV_INLINE void store_by_products(const InverseProblem& p, int64_t index, int64_t count,
                                      const typename V::R* a, const V* pivots,
-                                     typename V::Index info, typename V::Index odd) {
+                                     typename V::Index info, typename V::Index odd,
+                                     typename V::Index shift) {
   using R = typename V::R;
   if (p.info) {
     for (int64_t lane = 0; lane < count; ++lane) p.info[index + lane] = int32_t(info.v[lane]);
@@ -200,7 +203,9 @@ JAXINV_INLINE void store_by_products(const InverseProblem& p, int64_t index, int
     for (int part = 0; part < V::kParts; ++part) {
       out[lane * V::kParts + part] = failed ? special : values[part * V::W + lane];
     }
-    p.exponent[index + lane] = failed ? 0 : int32_t(exponent.v[lane]);
+    // The determinant of the matrix before it was multiplied by 2^shift.
+    int64_t value = exponent.v[lane] - p.n * shift.v[lane];
+    p.exponent[index + lane] = failed ? 0 : int32_t(value);
   }
 }
 
@@ -219,8 +224,12 @@ void inverse_unrolled(const InverseProblem& p, int64_t begin, int64_t end, void*
     const R* a = group_in<S, W>(p.a, index, end, kReals, staging);
     V matrix[N][N], pivots[N];
     Index swaps[N], info;
-    load_lanes<R, W>(a, kReals, reinterpret_cast<R*>(matrix));
+    R* tile = reinterpret_cast<R*>(matrix);
+    load_lanes<R, W>(a, kReals, tile);
+    const LaneRange<R, W> range(tile, kReals);
+    range.apply(tile, kReals);
     small_inverse<N>(matrix, pivots, swaps, info);
+    range.apply(tile, kReals);
     V nan = V(R(__builtin_nan("")));
     if constexpr (kParts == 2) nan.im = nan.re;
     Index fine = info == Index(I(0));
@@ -232,10 +241,11 @@ void inverse_unrolled(const InverseProblem& p, int64_t begin, int64_t end, void*
     if (p.info || p.mantissa) {
       Index odd(I(0));
       for (int k = 0; k < N; ++k) odd = odd ^ ((swaps[k] == Index(I(k))) ^ Index(I(-1)));
-      store_by_products<V>(p, index, end - index < W ? end - index : W, a, pivots, info, odd);
+      store_by_products<V>(p, index, end - index < W ? end - index : W, a, pivots, info, odd,
+                           range.shift);
     }
     R* x = group_out<S, W>(p.x, index, end, kReals, staging);
-    store_lanes<R, W>(reinterpret_cast<const R*>(matrix), kReals, x);
+    store_lanes<R, W>(tile, kReals, x);
     group_done<S, W>(p.x, index, end, kReals, x);
   }
 }
@@ -260,11 +270,16 @@ void inverse_tiled(const InverseProblem& p, int64_t begin, int64_t end, void* sc
   R* staging = reinterpret_cast<R*>(e.step_of + n);
   for (int64_t index = begin; index < end; index += W) {
     const R* a = group_in<S, W>(p.a, index, end, reals, staging);
-    load_lanes<R, W>(a, reals, reinterpret_cast<R*>(e.tile));
+    R* tile = reinterpret_cast<R*>(e.tile);
+    load_lanes<R, W>(a, reals, tile);
+    const LaneRange<R, W> range(tile, reals);
+    range.apply(tile, reals);
     eliminate(n, e);
+    range.apply(tile, reals);
     if (p.info || p.mantissa) {
       Index odd = odd_permutation(n, e.pivot_row);
-      store_by_products<V>(p, index, end - index < W ? end - index : W, a, e.pivots, e.info, odd);
+      store_by_products<V>(p, index, end - index < W ? end - index : W, a, e.pivots, e.info, odd,
+                           range.shift);
     }
     R* x = group_out<S, W>(p.x, index, end, reals, staging);
     store_permuted(n, e, x);

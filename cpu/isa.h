@@ -11,8 +11,8 @@ namespace jaxinv::cpu {
 // The kernel sets this machine can run, best first.
 std::vector<const KernelSet*> available_kernel_sets();
 
-// Uses the named set from here on, the best one for "". Throws std::invalid_argument where the machine
-// lacks it. Called once, at load.
+// Uses the named set from here on, the best one for "". Throws std::invalid_argument where the
+// machine lacks it. Called once, at load.
 void select_kernel_set(const std::string& name);
 const KernelSet& kernel_set();
 

@@ -1,5 +1,5 @@
-// The kernels of one instruction set, as plain function pointers: the only thing the launcher sees of a
-// translation unit compiled with that set's flags.
+// The kernels of one instruction set, as plain function pointers: the only thing the launcher sees
+// of a translation unit compiled with that set's flags.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,8 @@ struct KernelSet {
   size_t (*triple_product_lanes_scratch)(DType, int64_t n);
   // Matrices begin … end − 1 of the batch.
   void (*inverse_lanes)(const InverseProblem&, int64_t begin, int64_t end, void* scratch);
-  void (*triple_product_lanes)(const TripleProductProblem&, int64_t begin, int64_t end, void* scratch);
+  void (*triple_product_lanes)(const TripleProductProblem&, int64_t begin, int64_t end,
+                               void* scratch);
   // One matrix of the batch; `team` (may be null) shares its trailing updates.
   void (*inverse_blocked)(const InverseProblem&, int64_t index, void* scratch, const Team* team);
 };

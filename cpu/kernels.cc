@@ -1,10 +1,9 @@
 // All kernels of one instruction set. Compiled once per set, with JAXINV_NAMESPACE (avx2) and
-// JAXINV_KERNEL_SET (kAvx2) naming it. Nothing here may use a shared inline function of the standard
-// library: the linker could pick this copy for a machine without the instruction set.
-#include "cpu/kernel_set.h"
-
+// JAXINV_KERNEL_SET (kAvx2) naming it. Nothing here may use a shared inline function of the
+// standard library: the linker could pick this copy for a machine without the instruction set.
 #include "cpu/inverse_blocked.h"
 #include "cpu/inverse_lanes.h"
+#include "cpu/kernel_set.h"
 #include "cpu/triple_product_lanes.h"
 
 #define JAXINV_STRING_(x) #x
@@ -16,9 +15,8 @@ const KernelSet JAXINV_KERNEL_SET = {
     JAXINV_STRING(JAXINV_NAMESPACE),
     [](DType dtype, int64_t n) {
       size_t bytes = 0;
-      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::inverse_lanes_scratch<decltype(s)>(n);
-      });
+      JAXINV_NAMESPACE::with_storage(
+          dtype, [&](auto s) { bytes = JAXINV_NAMESPACE::inverse_lanes_scratch<decltype(s)>(n); });
       return bytes;
     },
     [](DType dtype, int64_t n) {

@@ -1,6 +1,6 @@
-// Moves groups of W small matrices between memory (one after another) and lane order (element e of all
-// W matrices in one vector), by register transposes. Half types and incomplete groups pass through a
-// staging buffer, so the arithmetic is the same for every matrix wherever it stands.
+// Moves groups of W small matrices between memory (one after another) and lane order (element e of
+// all W matrices in one vector), by register transposes. Half types and incomplete groups pass
+// through a staging buffer, so the arithmetic is the same for every matrix wherever it stands.
 #pragma once
 
 #include <cstring>
@@ -81,8 +81,8 @@ constexpr int lanes_for(int reals) {
   return lanes;
 }
 
-// Calls chunk(e) for every W consecutive elements and one(e) for the few left over; where more than a
-// quarter of W are left, the last W are done once more instead, overlapping what is done.
+// Calls chunk(e) for every W consecutive elements and one(e) for the few left over; where more than
+// a quarter of W are left, the last W are done once more instead, overlapping what is done.
 template <int W, class Chunk, class One>
 JAXINV_INLINE void for_chunks(int64_t reals, Chunk&& chunk, One&& one) {
   int64_t e = 0;
@@ -156,7 +156,8 @@ JAXINV_INLINE const R* group_in(const void* base, int64_t index, int64_t end, in
   }
 }
 
-// Where a group's results go: straight to the output, or to `staging` for group_done to bring there.
+// Where a group's results go: straight to the output, or to `staging` for group_done to bring
+// there.
 template <class S, int W, class R = typename Storage<S>::R>
 JAXINV_INLINE R* group_out(void* base, int64_t index, int64_t end, int64_t reals, R* staging) {
   if (kIsHalf<S> || end - index < W) return staging;

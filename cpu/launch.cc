@@ -1,4 +1,5 @@
-// Runs a problem on the CPU: asks the plan, cuts the batch into tasks, gives each worker its scratch.
+// Runs a problem on the CPU: asks the plan, cuts the batch into tasks, gives each worker its
+// scratch.
 #include "cpu/launch.h"
 
 #include <algorithm>
@@ -18,9 +19,9 @@
 namespace jaxinv::cpu {
 namespace {
 
-constexpr int64_t kBlockBytes = 64 << 10;   // input of one task: a few hundred microseconds at most
-constexpr double kParallelFlop = 2e5;       // less work than this is done before a helper wakes up
-constexpr int64_t kTeamMin = 192;           // a smaller matrix is not worth sharing
+constexpr int64_t kBlockBytes = 64 << 10;  // input of one task: a few hundred microseconds at most
+constexpr double kParallelFlop = 2e5;      // less work than this is done before a helper wakes up
+constexpr int64_t kTeamMin = 192;          // a smaller matrix is not worth sharing
 
 int64_t element_bytes(DType dtype) {
   switch (dtype) {
@@ -53,8 +54,8 @@ class Scratch {
   std::unique_ptr<void, void (*)(void*)> memory_;
 };
 
-// XLA allocates every output anew, and above 32 MB each call faults fresh pages; larger pages, fewer
-// faults. Only advice: errors do not matter.
+// XLA allocates every output anew, and above 32 MB each call faults fresh pages; larger pages,
+// fewer faults. Only advice: errors do not matter.
 void advise_huge_pages(void* data, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr uintptr_t kPage = 2 << 20;
@@ -114,11 +115,13 @@ void launch(const InverseProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
   int64_t bytes = p.n * p.n * element_bytes(p.dtype);
   advise_huge_pages(p.x, bytes * p.batch);
-  if (plan(Backend::kCpu, Op::kInverse, p.n, p.dtype, p.structure).algorithm == Algorithm::kBlocked) {
+  if (plan(Backend::kCpu, Op::kInverse, p.n, p.dtype, p.structure).algorithm ==
+      Algorithm::kBlocked) {
     return invert_blocked(p, context.pool);
   }
   const KernelSet& kernels = kernel_set();
-  for_blocks(context.pool, p.batch, bytes, 2 * cube(p.n), kernels.inverse_lanes_scratch(p.dtype, p.n),
+  for_blocks(context.pool, p.batch, bytes, 2 * cube(p.n),
+             kernels.inverse_lanes_scratch(p.dtype, p.n),
              [&](int64_t begin, int64_t end, void* scratch) {
                kernels.inverse_lanes(p, begin, end, scratch);
              });

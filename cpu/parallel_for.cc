@@ -13,7 +13,8 @@ namespace {
 
 struct Job {
   int64_t count;
-  const std::function<void(int64_t, int64_t)>* body;  // the caller's; not touched when no task is left
+  const std::function<void(int64_t, int64_t)>*
+      body;  // the caller's; not touched when no task is left
   std::atomic<int64_t> next{0};
   std::atomic<int64_t> done{0};
   std::mutex mutex;

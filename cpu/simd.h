@@ -76,7 +76,9 @@ struct CVec {
   JAXINV_INLINE CVec(Real re, Real im) : re(re), im(im) {}
   JAXINV_INLINE explicit CVec(R x) : re(x), im(R(0)) {}
   JAXINV_INLINE CVec operator+(CVec b) const { return {re + b.re, im + b.im}; }
-  JAXINV_INLINE CVec operator*(CVec b) const { return {re * b.re - im * b.im, re * b.im + im * b.re}; }
+  JAXINV_INLINE CVec operator*(CVec b) const {
+    return {re * b.re - im * b.im, re * b.im + im * b.re};
+  }
   JAXINV_INLINE CVec operator*(Real b) const { return {re * b, im * b}; }
   JAXINV_INLINE CVec operator-() const { return {-re, -im}; }
   JAXINV_INLINE static CVec load(const R* p) { return {Real::load(p), Real::load(p + W)}; }
@@ -203,9 +205,9 @@ JAXINV_INLINE Raw shuffle(Raw a, Raw b, std::integer_sequence<int, kIndex...>) {
 #endif
 }
 
-// Which element of (a, b) goes to place i of the low or high result of a transpose stage. `lane` is the
-// span inside which elements move (128 bits: one cheap instruction); 0 means blocks of `size` change
-// places between a and b.
+// Which element of (a, b) goes to place i of the low or high result of a transpose stage. `lane` is
+// the span inside which elements move (128 bits: one cheap instruction); 0 means blocks of `size`
+// change places between a and b.
 constexpr int transpose_source(int i, int w, int size, int lane, bool high) {
   if (lane == 0) {
     bool odd = (i / size) % 2;

@@ -1,8 +1,8 @@
 // y = −op(l) op(g) op(r), fused, one matrix per SIMD lane.
-// Three operands are brought to lane order, t = op(g) op(r) and −op(l) t are formed in kRows × kColumns
-// register tiles, the result is brought back; a transpose is an exchange of strides in the tile.
-// n: up to about 32. dtypes: all; half types are computed in float32.
-// Memory: four tiles of n² vectors (l, g or the result, r, t) and one group for staging.
+// Three operands are brought to lane order, t = op(g) op(r) and −op(l) t are formed in kRows ×
+// kColumns register tiles, the result is brought back; a transpose is an exchange of strides in the
+// tile. n: up to about 32. dtypes: all; half types are computed in float32. Memory: four tiles of
+// n² vectors (l, g or the result, r, t) and one group for staging.
 #pragma once
 
 #include "cpu/lanes.h"
@@ -67,7 +67,8 @@ void lane_product(int n, LaneMatrix<V> x, LaneMatrix<V> y, V* out) {
 
 // n = N at compile time for the smallest, 0 otherwise.
 template <class S, int N>
-void triple_product_sized(const TripleProductProblem& p, int64_t begin, int64_t end, void* scratch) {
+void triple_product_sized(const TripleProductProblem& p, int64_t begin, int64_t end,
+                          void* scratch) {
   using R = typename Storage<S>::R;
   constexpr int kParts = Storage<S>::kParts;
   constexpr int W = lanes_for<R>(N ? N * N * kParts : 64);
@@ -88,7 +89,8 @@ void triple_product_sized(const TripleProductProblem& p, int64_t begin, int64_t 
     load(p.g, g);
     if (p.r != p.l) load(p.r, r);
     const V* right = p.r == p.l ? l : r;
-    lane_product<false>(n, lane_matrix(g, n, p.transpose_g), lane_matrix(right, n, p.transpose_r), t);
+    lane_product<false>(n, lane_matrix(g, n, p.transpose_g), lane_matrix(right, n, p.transpose_r),
+                        t);
     V* out = g;
     lane_product<true>(n, lane_matrix(l, n, p.transpose_l), lane_matrix<V>(t, n, false), out);
     R* y = group_out<S, W>(p.y, index, end, reals, staging);
@@ -112,7 +114,8 @@ void triple_product_up_to(const TripleProductProblem& p, int64_t begin, int64_t 
 }
 
 template <class S>
-void triple_product_lanes(const TripleProductProblem& p, int64_t begin, int64_t end, void* scratch) {
+void triple_product_lanes(const TripleProductProblem& p, int64_t begin, int64_t end,
+                          void* scratch) {
   triple_product_up_to<S, 4>(p, begin, end, scratch);
 }
 

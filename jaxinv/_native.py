@@ -140,7 +140,7 @@ def ffi_versions() -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
 
 def installed() -> bool:
     """True when a compiled module is there, in use or not."""
-    return _module is not None
+    return importlib.util.find_spec("_jaxinv") is not None
 
 
 def target(op: str) -> str:

@@ -1,4 +1,5 @@
-// The vocabulary of the FFI handlers: buffers and attributes into the plain structs of core/problem.h.
+// The vocabulary of the FFI handlers: buffers and attributes into the plain structs of
+// core/problem.h.
 #pragma once
 
 #include <optional>
@@ -11,8 +12,8 @@ namespace jaxinv::ffi {
 
 namespace xffi = ::xla::ffi;
 
-#define JAXINV_RETURN_IF_ERROR(expression)                             \
-  do {                                                                 \
+#define JAXINV_RETURN_IF_ERROR(expression)                                     \
+  do {                                                                         \
     if (::xla::ffi::Error error = (expression); error.failure()) return error; \
   } while (0)
 

@@ -23,8 +23,10 @@ xffi::Error decode_inverse(xffi::AnyBuffer a, xffi::RemainingRets results,
   if (results.size() != size_t(1 + with_info + 2 * with_det)) {
     return unsupported(kInverse, "number of results");
   }
-  problem = {*dtype,           Structure::kGeneral, matrices.n, matrices.batch,
-             a.untyped_data(), nullptr,             nullptr,    nullptr,
+  problem = {*dtype,           Structure::kGeneral,
+             matrices.n,       matrices.batch,
+             a.untyped_data(), nullptr,
+             nullptr,          nullptr,
              nullptr};
   size_t next = 0;
   auto take = [&](const char* name, xffi::DataType type, int64_t count, auto*& data) {
@@ -57,8 +59,8 @@ xffi::Error decode_triple_product(xffi::AnyBuffer l, xffi::AnyBuffer g, xffi::An
   JAXINV_RETURN_IF_ERROR(expect(kTripleProduct, "l", l, g.element_type(), count));
   JAXINV_RETURN_IF_ERROR(expect(kTripleProduct, "r", r, g.element_type(), count));
   JAXINV_RETURN_IF_ERROR(expect(kTripleProduct, "y", *y, g.element_type(), count));
-  problem = {*dtype,         transpose_l,      transpose_g,      transpose_r,
-             matrices.n,     matrices.batch,   l.untyped_data(), g.untyped_data(),
+  problem = {*dtype,           transpose_l,      transpose_g,      transpose_r,
+             matrices.n,       matrices.batch,   l.untyped_data(), g.untyped_data(),
              r.untyped_data(), y->untyped_data()};
   return xffi::Error::Success();
 }
