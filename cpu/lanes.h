@@ -12,7 +12,9 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-#if defined(__AVX512F__)
+#if defined(JAXINV_VECTOR_BYTES)  // tests run wider vectors than the machine has
+constexpr int kVectorBytes = JAXINV_VECTOR_BYTES;
+#elif defined(__AVX512F__)
 constexpr int kVectorBytes = 64;
 #elif defined(__AVX2__)
 constexpr int kVectorBytes = 32;

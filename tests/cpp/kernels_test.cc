@@ -1,0 +1,308 @@
+// The CPU kernels apart from JAX, for a build with sanitisers: every dtype over the ranges of both
+// algorithms, buffers of exactly the size that is needed, at every alignment an element can have.
+#include <cmath>
+#include <complex>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "core/small_inverse.h"
+#include "cpu/half.h"
+#include "cpu/kernel_set.h"
+
+namespace jaxinv {
+namespace {
+
+namespace kernels = JAXINV_NAMESPACE;
+using Wide = std::complex<long double>;
+using Matrix = std::vector<Wide>;
+
+int failures = 0;
+#define EXPECT(condition, ...)                              \
+  do {                                                      \
+    if (!(condition)) {                                     \
+      ++failures;                                           \
+      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
+      std::printf(__VA_ARGS__);                             \
+      std::printf("\n");                                    \
+    }                                                       \
+  } while (0)
+
+struct Type {
+  DType dtype;
+  const char* name;
+  size_t bytes;
+  long double epsilon;
+};
+constexpr Type kTypes[] = {
+    {DType::kF16, "float16", 2, 0x1p-11L},    {DType::kBF16, "bfloat16", 2, 0x1p-8L},
+    {DType::kF32, "float32", 4, 0x1p-24L},    {DType::kF64, "float64", 8, 0x1p-53L},
+    {DType::kC64, "complex64", 8, 0x1p-24L},  {DType::kC128, "complex128", 16, 0x1p-53L}};
+
+// An array that ends where its allocation ends and starts `offset` elements into it.
+class Buffer {
+ public:
+  Buffer(const Type& type, int64_t count, int offset)
+      : type_(type),
+        memory_(static_cast<char*>(std::malloc((count + offset) * type.bytes)), std::free),
+        data_(memory_.get() + offset * type.bytes) {}
+  void* data() const { return data_; }
+  void set(int64_t i, Wide x) {
+    switch (type_.dtype) {
+      case DType::kF16:
+        return kernels::from_float(float(x.real()), at<kernels::Float16>(i));
+      case DType::kBF16:
+        return kernels::from_float(float(x.real()), at<kernels::BFloat16>(i));
+      case DType::kF32:
+        at<float>(i) = float(x.real());
+        return;
+      case DType::kF64:
+        at<double>(i) = double(x.real());
+        return;
+      case DType::kC64:
+        at<std::complex<float>>(i) = std::complex<float>(x);
+        return;
+      case DType::kC128:
+        at<std::complex<double>>(i) = std::complex<double>(x);
+        return;
+    }
+  }
+  Wide get(int64_t i) const {
+    switch (type_.dtype) {
+      case DType::kF16:
+        return kernels::to_float(at<kernels::Float16>(i));
+      case DType::kBF16:
+        return kernels::to_float(at<kernels::BFloat16>(i));
+      case DType::kF32:
+        return at<float>(i);
+      case DType::kF64:
+        return at<double>(i);
+      case DType::kC64:
+        return at<std::complex<float>>(i);
+      case DType::kC128:
+        return at<std::complex<double>>(i);
+    }
+    return {};
+  }
+
+ private:
+  template <class T>
+  T& at(int64_t i) const {
+    return reinterpret_cast<T*>(data_)[i];
+  }
+  const Type& type_;
+  std::unique_ptr<char, void (*)(void*)> memory_;
+  char* data_;
+};
+
+long double norm(const Matrix& a, int64_t n) {
+  long double largest = 0;
+  for (int64_t j = 0; j < n; ++j) {
+    long double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += std::abs(a[i * n + j]);
+    largest = std::max(largest, sum);
+  }
+  return largest;
+}
+
+Matrix multiply(const Matrix& a, const Matrix& b, int64_t n) {
+  Matrix c(n * n);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t k = 0; k < n; ++k) {
+      for (int64_t j = 0; j < n; ++j) c[i * n + j] += a[i * n + k] * b[k * n + j];
+    }
+  }
+  return c;
+}
+
+// ‖I − a x‖ in units of n ε ‖a‖ ‖x‖; half types carry the rounding of the result, one unit of theirs.
+long double residual(const Matrix& a, const Matrix& x, int64_t n, long double epsilon) {
+  Matrix r = multiply(a, x, n);
+  for (int64_t i = 0; i < n; ++i) r[i * n + i] -= 1;
+  return norm(r, n) / (n * epsilon * norm(a, n) * norm(x, n));
+}
+
+Matrix matrix_of(const Buffer& buffer, int64_t index, int64_t n) {
+  Matrix a(n * n);
+  for (int64_t i = 0; i < n * n; ++i) a[i] = buffer.get(index * n * n + i);
+  return a;
+}
+
+struct Scratch {
+  explicit Scratch(size_t bytes)
+      : memory(std::aligned_alloc(128, (bytes + 127) / 128 * 128), std::free) {}
+  std::unique_ptr<void, void (*)(void*)> memory;
+};
+
+// A team that runs its tasks backwards: they must not depend on their order.
+void run_backwards(void*, int64_t count, void (*body)(void*, int64_t), void* arg) {
+  while (count-- > 0) body(arg, count);
+}
+
+void invert(const InverseProblem& p, bool blocked, const cpu::Team* team = nullptr) {
+  const cpu::KernelSet& set = cpu::JAXINV_KERNEL_SET;
+  if (!blocked) {
+    Scratch scratch(set.inverse_lanes_scratch(p.dtype, p.n));
+    return set.inverse_lanes(p, 0, p.batch, scratch.memory.get());
+  }
+  Scratch scratch(set.inverse_blocked_scratch(p.dtype, p.n));
+  for (int64_t i = 0; i < p.batch; ++i) set.inverse_blocked(p, i, scratch.memory.get(), team);
+}
+
+// A batch with a singular matrix (a zero column) in its middle and, after it, one with a NaN.
+void test_inverse(const Type& type, int64_t n, int64_t batch, bool blocked, int offset,
+                  std::mt19937_64& random) {
+  std::normal_distribution<double> normal;
+  const int64_t singular = batch > 2 ? batch / 2 : -1, poisoned = batch > 2 ? batch / 2 + 1 : -1;
+  Buffer a(type, batch * n * n, offset), x(type, batch * n * n, offset), again(type, n * n, 0);
+  const Type& det_type = type.bytes == 2 ? kTypes[2] : type;
+  Buffer mantissa(det_type, batch, 0);
+  std::vector<int32_t> info(batch, -1), exponent(batch, -1);
+  for (int64_t i = 0; i < batch * n * n; ++i) a.set(i, {normal(random), normal(random)});
+  if (singular >= 0) {
+    for (int64_t i = 0; i < n; ++i) a.set((singular * n + i) * n + n - 1, 0);
+    a.set(poisoned * n * n, std::nan(""));
+  }
+  InverseProblem p{type.dtype, Structure::kGeneral, n,          batch,           a.data(),
+                   x.data(),   info.data(),         mantissa.data(), exponent.data()};
+  invert(p, blocked);
+  for (int64_t index = 0; index < batch; ++index) {
+    Matrix in = matrix_of(a, index, n), out = matrix_of(x, index, n);
+    if (index == singular || index == poisoned) {
+      int expected = index == singular ? int(n) : 1;
+      EXPECT(info[index] == expected, "%s n=%ld: info %d", type.name, long(n), info[index]);
+      EXPECT(std::isnan(out[0].real()) && std::isnan(out[n * n - 1].real()), "%s n=%ld", type.name,
+             long(n));
+      bool zero = mantissa.get(index) == Wide(0);
+      EXPECT(zero == (index == singular), "%s n=%ld: determinant", type.name, long(n));
+      continue;
+    }
+    EXPECT(info[index] == 0, "%s n=%ld: info %d", type.name, long(n), info[index]);
+    long double left = residual(out, in, n, type.epsilon);
+    long double right = residual(in, out, n, type.epsilon);
+    EXPECT(std::max(left, right) <= 30, "%s n=%ld batch=%ld %s: residuals %Lg %Lg", type.name, long(n),
+           long(batch), blocked ? "blocked" : "lanes", left, right);
+    // Alone, and by a team in another order: the same bits.
+    const cpu::Team team{nullptr, run_backwards};
+    InverseProblem alone = p;
+    alone.batch = 1;
+    alone.a = static_cast<char*>(a.data()) + index * n * n * type.bytes;
+    alone.x = again.data();
+    alone.info = nullptr;
+    alone.mantissa = nullptr;
+    alone.exponent = nullptr;
+    invert(alone, blocked, &team);
+    EXPECT(!memcmp(again.data(), static_cast<char*>(x.data()) + index * n * n * type.bytes,
+                   n * n * type.bytes),
+           "%s n=%ld batch=%ld: bits differ alone", type.name, long(n), long(batch));
+  }
+}
+
+Matrix transpose_if(bool transpose, const Matrix& a, int64_t n) {
+  Matrix out(a);
+  for (int64_t i = 0; i < n && transpose; ++i) {
+    for (int64_t j = 0; j < n; ++j) out[i * n + j] = a[j * n + i];
+  }
+  return out;
+}
+
+void test_triple_product(const Type& type, int64_t n, int64_t batch, int flags, int offset,
+                         std::mt19937_64& random) {
+  std::normal_distribution<double> normal;
+  Buffer l(type, batch * n * n, offset), g(type, batch * n * n, offset), y(type, batch * n * n, offset);
+  const bool shared = flags & 8;  // l and r one buffer, as in the derivative of the inverse
+  Buffer other(type, shared ? 1 : batch * n * n, 0);
+  const Buffer& r = shared ? l : other;
+  for (int64_t i = 0; i < batch * n * n; ++i) {
+    l.set(i, {normal(random), normal(random)});
+    g.set(i, {normal(random), normal(random)});
+    if (!shared) other.set(i, {normal(random), normal(random)});
+  }
+  const bool tl = flags & 1, tg = flags & 2, tr = flags & 4;
+  TripleProductProblem p{type.dtype, tl, tg, tr, n, batch, l.data(), g.data(), r.data(), y.data()};
+  const cpu::KernelSet& set = cpu::JAXINV_KERNEL_SET;
+  Scratch scratch(set.triple_product_lanes_scratch(p.dtype, n));
+  set.triple_product_lanes(p, 0, batch, scratch.memory.get());
+  for (int64_t index = 0; index < batch; ++index) {
+    Matrix a = transpose_if(tl, matrix_of(l, index, n), n);
+    Matrix b = transpose_if(tg, matrix_of(g, index, n), n);
+    Matrix c = transpose_if(tr, matrix_of(r, index, n), n);
+    Matrix expected = multiply(a, multiply(b, c, n), n), out = matrix_of(y, index, n);
+    for (int64_t i = 0; i < n * n; ++i) out[i] += expected[i];
+    long double scale = n * type.epsilon * norm(a, n) * norm(b, n) * norm(c, n);
+    EXPECT(norm(out, n) <= 8 * scale, "%s n=%ld flags=%d", type.name, long(n), flags);
+  }
+}
+
+// The shared body on plain scalars: what a GPU thread runs.
+template <int N, class T>
+void test_scalar_body(std::mt19937_64& random) {
+  std::normal_distribution<double> normal;
+  for (int trial = 0; trial < 50; ++trial) {
+    T a[N][N], pivots[N];
+    typename kernels::Types<T>::Index swaps[N], info;
+    Matrix in(N * N), out(N * N);
+    for (int i = 0; i < N * N; ++i) in[i] = a[i / N][i % N] = T(normal(random));
+    kernels::small_inverse<N>(a, pivots, swaps, info);
+    for (int i = 0; i < N * N; ++i) out[i] = a[i / N][i % N];
+    long double epsilon = sizeof(T) == 4 ? 0x1p-24L : 0x1p-53L;
+    EXPECT(info == 0 && residual(in, out, N, epsilon) <= 30, "scalar body n=%d", N);
+  }
+}
+
+// Every bit pattern there and back, and every float around the midpoints of the half types.
+void test_half() {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    kernels::Float16 h{uint16_t(bits)}, back;
+    kernels::BFloat16 b{uint16_t(bits)}, brain;
+    float value = kernels::to_float(h), wide = kernels::to_float(b);
+    kernels::from_float(value, back);
+    kernels::from_float(wide, brain);
+    EXPECT(back.bits == h.bits || (value != value && (back.bits & 0x7c00) == 0x7c00), "%x", bits);
+    EXPECT(brain.bits == b.bits || wide != wide, "%x", bits);
+    uint32_t exponent = (bits >> 10) & 31, mantissa = bits & 1023;
+    float expected = exponent == 31 ? (mantissa ? NAN : INFINITY)
+                     : exponent     ? std::ldexp(1024.f + mantissa, int(exponent) - 25)
+                                    : std::ldexp(float(mantissa), -24);
+    if (bits & 0x8000) expected = -expected;
+    EXPECT(value == expected || (value != value && expected != expected), "%x", bits);
+    if (exponent < 30) {  // half way to the next: to even; a hair beside it: to the nearer
+      kernels::Float16 next{uint16_t(bits + 1)}, rounded;
+      float middle = (value + kernels::to_float(next)) / 2;
+      kernels::from_float(middle, rounded);
+      EXPECT(rounded.bits == (bits & 1 ? bits + 1 : bits), "%x", bits);
+      kernels::from_float(std::nextafter(middle, value), rounded);
+      EXPECT(rounded.bits == bits, "%x", bits);
+    }
+  }
+}
+
+int run() {
+  std::mt19937_64 random(7);
+  for (const Type& type : kTypes) {
+    for (int64_t n : {1, 2, 3, 4, 5, 7, 8, 9, 12, 17, 32}) {
+      for (int64_t batch : {1, 3, 4, 8, 19}) {
+        test_inverse(type, n, batch, false, int(batch + n) % 3, random);
+        test_triple_product(type, n, batch, int(batch + 3 * n) % 16, int(n) % 3, random);
+      }
+    }
+    for (int flags = 0; flags < 16; ++flags) test_triple_product(type, 6, 5, flags, 1, random);
+    for (int64_t n : {1, 2, 5, 16, 33, 40, 64, 65, 97}) {
+      test_inverse(type, n, 3, true, int(n) % 3, random);
+    }
+  }
+  test_scalar_body<1, double>(random);
+  test_scalar_body<3, float>(random);
+  test_scalar_body<4, double>(random);
+  test_scalar_body<8, double>(random);
+  test_half();
+  std::printf("%d failures\n", failures);
+  return failures != 0;
+}
+
+}  // namespace
+}  // namespace jaxinv
+
+int main() { return jaxinv::run(); }

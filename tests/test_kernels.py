@@ -1,0 +1,62 @@
+"""The C++ core apart from JAX: built here with sanitisers, and with vectors wider than this machine's."""
+
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+
+import pytest
+from conftest import missing
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_X86 = platform.machine() in ("x86_64", "AMD64")
+_SET = ("avx2", "kAvx2", ["-mavx2", "-mfma"]) if _X86 else ("neon", "kNeon", [])
+
+
+@pytest.fixture(scope="module")
+def compiler() -> str:
+    name = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if not name:
+        missing("compiler", "there is no C++ compiler")
+    if _X86 and "avx2" not in pathlib.Path("/proc/cpuinfo").read_text():
+        missing("compiler", "this processor has no AVX2")
+    return name
+
+
+def _build_and_run(compiler, folder, sources, flags):
+    program = folder / "program"
+    command = [compiler, "-std=c++17", "-O1", "-g1", "-I.", "-Wall", "-Wno-psabi", *flags, *sources]
+    built = subprocess.run([*command, "-o", str(program)], cwd=_ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run([str(program)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _kernels(compiler, folder, flags):
+    name, kernel_set, instructions = _SET
+    flags = [
+        *("-ffp-contract=fast", "-fno-strict-aliasing", *instructions, *flags),
+        *(f"-DJAXINV_NAMESPACE={name}", f"-DJAXINV_KERNEL_SET={kernel_set}"),
+    ]
+    return _build_and_run(compiler, folder, ["cpu/kernels.cc", "tests/cpp/kernels_test.cc"], flags)
+
+
+@pytest.mark.sanitisers
+def test_kernels_with_address_and_undefined_behaviour_sanitisers(compiler, tmp_path):
+    out = _kernels(compiler, tmp_path, ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
+    assert out == "0 failures\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [16, 64])
+def test_kernels_at_other_vector_widths(compiler, tmp_path, width):
+    """The code of narrower and wider instruction sets, compiled for this one."""
+    assert _kernels(compiler, tmp_path, [f"-DJAXINV_VECTOR_BYTES={width}"]) == "0 failures\n"
+
+
+@pytest.mark.sanitisers
+def test_parallel_for_with_thread_sanitiser(compiler, tmp_path):
+    sources = ["cpu/parallel_for.cc", "tests/cpp/parallel_for_test.cc"]
+    assert _build_and_run(compiler, tmp_path, sources, ["-fsanitize=thread", "-pthread"]) == "0 wrong\n"
