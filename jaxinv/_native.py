@@ -162,11 +162,8 @@ def plan(backend: str, op: str, n: int, dtype, structure: str = "general") -> di
     return _plan(backend, op, n, np.dtype(dtype).name, structure)
 
 
-def serves(platform: str, op: str, n, dtype, static: dict[str, Any]) -> bool:
+def serves(platform: str, op: str, n: int, dtype, static: dict[str, Any]) -> bool:
     """True when a native kernel runs this operation on this platform."""
-    if not isinstance(n, int):
-        # The plan needs the size; with a symbolic n only the portable path can be lowered.
-        return False
     structure = static.get("structure", "general")
     return bool(plan(PLATFORMS[platform], op, n, dtype, structure)["native"])
 

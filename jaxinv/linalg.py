@@ -149,6 +149,8 @@ def _check(name: str, a: ArrayLike, assume_a: str) -> tuple[jax.Array, str]:
     a = jnp.asarray(a)
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise ValueError(f"jaxinv.{name}: expected square matrices (..., n, n), got shape {a.shape}")
+    if not isinstance(a.shape[-1], int):  # a symbolic dimension of jax.export
+        raise ValueError(f"jaxinv.{name}: the matrix size must be known when tracing, got shape {a.shape}")
     if assume_a not in _STRUCTURES:
         choices = ", ".join(map(repr, _STRUCTURES))
         raise ValueError(f"jaxinv.{name}: assume_a must be one of {choices}, got {assume_a!r}")

@@ -1,0 +1,172 @@
+// Storage of the blocked elimination: the padded copy of the matrix, its panels, and the ways
+// between them and memory.
+#pragma once
+
+#include "cpu/lanes.h"
+#include "cpu/range.h"
+
+namespace jaxinv {
+namespace JAXINV_NAMESPACE {
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kRegisters = 32;
+#else
+constexpr int kRegisters = 16;
+#endif
+
+// Geometry and scratch of one elimination.
+template <class S>
+struct Blocked {
+  using R = typename Storage<S>::R;
+  static constexpr int P = Storage<S>::kParts;
+  static constexpr int W = kVectorBytes / int(sizeof(R));
+  using V = Value<R, W, P>;
+  using Index = typename V::Index;
+  // Register tile: kTileRows rows of kTileVectors vectors, one broadcast and one vector row beside
+  // them.
+  static constexpr int kTileVectors = P == 2 ? 1 : 2;
+  static constexpr int kTileRows =
+      P == 2 ? (kRegisters == 32 ? 8 : 4) : (kRegisters == 32 ? 12 : 6);
+  static constexpr int kTileColumns = kTileVectors * W;
+  static constexpr int kPanelMax = 64;
+
+  int64_t n, rows, columns;  // rows and columns: padded to whole vectors and tiles
+  int64_t panel_width;
+  R* a;             // rows × columns, row-major, [W re][W im] blocks for complex
+  R* panel;         // panel_width columns of `rows` numbers, column-major, in the same blocks
+  R* factors;       // like panel: column c holds what step c subtracts of its pivot row in each row
+  R* lower;         // panel_width × panel_width: the factors among the pivot rows of earlier steps
+  R* multiple;      // the pivot row of a step, scaled, inside the panel
+  R* pivots;        // n numbers
+  R* scales;        // two numbers a panel step: pivot row ← (pivot row · power of two) · reciprocal
+  int64_t* swap;    // row swapped in at each step
+  int64_t* origin;  // original row of each row
+
+  static int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+
+  explicit Blocked(int64_t n) : n(n) {
+    rows = round_up(n, W);
+    columns = round_up(n, kTileColumns);
+    // Rows a multiple of 4 KB apart would fall into the same cache sets.
+    if (columns * P * sizeof(R) % 4096 == 0) columns += kTileColumns;
+    if (rows * P * sizeof(R) % 4096 == 0) rows += W;
+    panel_width = n <= 256 ? 32 : 64;
+  }
+  size_t reals() const {
+    return P * (rows * columns + panel_width * (2 * rows + panel_width + 3) + n);
+  }
+  size_t bytes() const { return reals() * sizeof(R) + 2 * n * sizeof(int64_t); }
+  void place(void* scratch) {
+    a = static_cast<R*>(scratch);
+    panel = a + P * rows * columns;
+    factors = panel + P * rows * panel_width;
+    lower = factors + P * rows * panel_width;
+    multiple = lower + P * panel_width * panel_width;
+    scales = multiple + P * panel_width;
+    pivots = scales + 2 * P * panel_width;
+    // All counts but n are even: one float of padding may be missing before the integers.
+    swap = reinterpret_cast<int64_t*>(pivots + P * n + (P * n * sizeof(R) % 8 ? 1 : 0));
+    origin = swap + n;
+  }
+  // Where number i of a blocked row or column starts (its real part; the imaginary part W further).
+  static int64_t at(int64_t i) { return P == 1 ? i : i / W * W * P + i % W; }
+};
+
+template <class B>
+JAXINV_INLINE typename B::V broadcast_number(const typename B::R* p) {
+  if constexpr (B::P == 2) {
+    return {RVec<typename B::R, B::W>(p[0]), RVec<typename B::R, B::W>(p[B::W])};
+  } else {
+    return typename B::V(p[0]);
+  }
+}
+
+// Copies the matrix in, returns the largest |real|.
+template <class S, class B>
+typename B::R load_matrix(const S* src, B& b) {
+  using R = typename B::R;
+  using Real = RVec<R, B::W>;
+  Real size(R(0));
+  for (int64_t i = 0; i < b.rows; ++i) {
+    R* row = b.a + i * b.columns * B::P;
+    if (i >= b.n) {
+      memset(row, 0, sizeof(R) * b.columns * B::P);
+      continue;
+    }
+    const S* from = src + i * b.n;
+    int64_t done = b.n / B::W * B::W;
+    if constexpr (B::P == 2) {
+      for (int64_t j = 0; j < done; j += B::W) {
+        for (int l = 0; l < B::W; ++l) {
+          row[2 * j + l] = from[j + l].re;
+          row[2 * j + l + B::W] = from[j + l].im;
+        }
+      }
+      memset(row + 2 * done, 0, sizeof(R) * (b.columns - done) * 2);
+      for (int64_t j = done; j < b.n; ++j) {
+        row[B::at(j)] = from[j].re;
+        row[B::at(j) + B::W] = from[j].im;
+      }
+    } else {
+      if constexpr (kIsHalf<S>) {
+        for (int64_t j = 0; j < b.n; ++j) row[j] = to_float(from[j]);
+      } else {
+        memcpy(row, from, sizeof(R) * b.n);
+      }
+      memset(row + b.n, 0, sizeof(R) * (b.columns - b.n));
+    }
+    for (int64_t j = 0; j < b.columns * B::P; j += B::W) {
+      Real x = abs(Real::load(row + j));
+      size = select(x > size, x, size);
+    }
+  }
+  R largest = 0;
+  for (int l = 0; l < B::W; ++l) largest = size.v[l] > largest ? size.v[l] : largest;
+  return largest;
+}
+
+// Brings panel columns k … from the row-major copy to column order, or back.
+template <bool back, class B>
+void move_panel(B& b, int64_t k, int64_t width) {
+  using Real = RVec<typename B::R, B::W>;
+  for (int64_t i = 0; i < b.rows; i += B::W) {
+    for (int64_t j = 0; j < width; j += B::W) {
+      for (int part = 0; part < B::P; ++part) {
+        typename B::R* row = b.a + (i * b.columns + k + j) * B::P + part * B::W;
+        typename B::R* column = b.panel + (j * b.rows + i) * B::P + part * B::W;
+        typename Real::Raw v[B::W];
+        for (int l = 0; l < B::W; ++l) {
+          v[l] = Real::load(back ? column + l * b.rows * B::P : row + l * b.columns * B::P).v;
+        }
+        transpose<B::W>(v);
+        for (int l = 0; l < B::W; ++l) {
+          Real(v[l]).store(back ? row + l * b.columns * B::P : column + l * b.rows * B::P);
+        }
+      }
+    }
+  }
+}
+
+// Writes the inverse, columns put back in order and the power of two taken back. In the order of
+// the output: scattered stores cost several times what scattered loads do.
+template <class S, class B>
+void store_matrix(B& b, typename B::R unscale, S* dst) {
+  int64_t* place = b.swap;  // its work is done
+  for (int64_t k = 0; k < b.n; ++k) place[b.origin[k]] = B::at(k);
+  for (int64_t i = 0; i < b.n; ++i) {
+    const typename B::R* row = b.a + i * b.columns * B::P;
+    for (int64_t j = 0; j < b.n; ++j, ++dst) {
+      typename B::R x = row[place[j]] * unscale;
+      if constexpr (B::P == 2) {
+        *dst = {x, row[place[j] + B::W] * unscale};
+      } else if constexpr (kIsHalf<S>) {
+        from_float(x, *dst);
+      } else {
+        *dst = x;
+      }
+    }
+  }
+}
+
+}  // namespace JAXINV_NAMESPACE
+}  // namespace jaxinv

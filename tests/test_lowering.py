@@ -1,0 +1,82 @@
+"""What is handed to the compiler: full precision everywhere, one call for `inv`, one for its cotangent."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+from matrices import DTYPES
+
+import jaxinv
+
+
+def _lowered(function, n, dtype, platform, batch=64):
+    return (
+        jax.jit(function)
+        .trace(jax.ShapeDtypeStruct((batch, n, n), dtype))
+        .lower(lowering_platforms=(platform,))
+    )
+
+
+def _loss(x):
+    return jnp.sum(jnp.real(jaxinv.inv(x))) + jnp.sum(jaxinv.inv_slogdet(x).logabsdet)
+
+
+def _cotangent(x):
+    return jax.vjp(jaxinv.inv, x)[1](x)[0]
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu", "cpu"])
+@pytest.mark.parametrize("precision", ["default", "bfloat16"])
+@pytest.mark.parametrize("n", [3, 40, 100])
+def test_every_product_has_full_precision(platform, precision, n):
+    with jax.default_matmul_precision(precision):
+        text = _lowered(jax.grad(_loss), n, np.float32, platform).as_text()
+        text += _lowered(_cotangent, n, np.float32, platform).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert products or n == 3
+    for line in products:
+        assert re.search(r"precision = \[HIGHEST, HIGHEST\]", line), line
+
+
+def _custom_calls(text):
+    return re.findall(r'custom_call_target="(\w+)"', text)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [2, 3, 8, 17, 32])
+def test_compiled_inverse_is_one_call(native, dtype, n):
+    text = _lowered(jaxinv.inv, n, DTYPES[dtype], "cpu").compile().as_text()
+    assert _custom_calls(text) == ["jaxinv_inverse"]
+    assert _other_operations(text, n) == set()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [2, 3, 8, 17, 32])
+def test_compiled_cotangent_is_two_calls(native, dtype, n):
+    """One for the inverse, one for its cotangent; no transpose, copy, select or convert beside them."""
+    text = _lowered(_cotangent, n, DTYPES[dtype], "cpu").compile().as_text()
+    assert sorted(_custom_calls(text)) == ["jaxinv_inverse", "jaxinv_triple_product"]
+    assert _other_operations(text, n) == set()
+
+
+def _other_operations(text, n):
+    """Operations of the compiled text on arrays of the batch's matrices, but for the calls themselves."""
+    found = set(re.findall(rf"= \S*\[64,{n},{n}\]\S* ([\w-]+)\(", text))
+    assert "parameter" in found  # the pattern reads this text
+    return found - {"parameter", "custom-call", "get-tuple-element"}
+
+
+def test_results_nobody_asked_for_are_not_computed(native):
+    text = _lowered(jaxinv.inv, 3, np.float32, "cpu").as_text()
+    (call,) = [line for line in text.splitlines() if "jaxinv_inverse" in line]
+    assert "with_info = false" in call and "with_det = false" in call
+    assert "tensor<64xi32>" not in call
+
+
+def test_second_derivative_stays_in_the_family(native):
+    text = _lowered(jax.grad(lambda x: jnp.sum(jax.grad(_loss)(x) ** 2)), 5, np.float32, "cpu").as_text()
+    calls = set(re.findall(r"@(jaxinv_\w+)\(", text))
+    assert calls == {"jaxinv_inverse", "jaxinv_triple_product"}
+    assert "triangular_solve" not in text and "lapack" not in text
