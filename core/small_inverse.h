@@ -1,7 +1,8 @@
-// Inverse of one small matrix held in registers: in-place Gauss-Jordan, partial pivoting, no branch
-// on data. V is a scalar (one matrix: a GPU thread) or a SIMD vector (one matrix per lane). n:
-// template parameter, up to about 8. dtypes: whatever core/scalar.h or cpu/simd.h define. Rows are
-// swapped by select as the pivot is found, columns swapped back at the end.
+// Algorithm: in-place Gauss-Jordan, partial pivoting, no branch on data; rows are swapped by select as the
+// pivot is found, columns swapped back at the end.
+// Lanes: V is a scalar (one matrix: a GPU thread) or a SIMD vector (one matrix per lane).
+// n: template parameter, up to about 8. dtypes: whatever core/scalar.h or cpu/simd.h define.
+// Memory: registers, as far as they go.
 #pragma once
 
 #include "core/scalar.h"

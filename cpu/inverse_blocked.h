@@ -1,10 +1,9 @@
-// Inverse of one matrix at a time: blocked in-place Gauss-Jordan with partial pivoting (no identity
-// is carried along: the zeros of inversion are never touched). A panel of columns is eliminated
-// over all rows in column order; the rest is updated by rank-k products in register tiles, with the
-// multipliers of each single step: multiplying by the inverse of the pivot block instead would be
-// simpler and lose one of the two residuals. Threads may share the column tiles: same bits. n: any.
-// dtypes: all; half types are computed in float32, complex in planar form. Memory: a copy of the
-// matrix padded to whole vectors, two panels.
+// Algorithm: blocked in-place Gauss-Jordan with partial pivoting, one matrix at a time. No identity is
+// carried along. A panel of columns is eliminated over all rows, the rest updated by rank-k products
+// with the multipliers of each single step (docs/adr/0002). Threads may share column tiles: same bits.
+// Lanes: consecutive columns of one row; in a panel, consecutive rows of one column.
+// n: any. dtypes: all; half types are computed in float32, complex in planar form.
+// Memory: a copy of the matrix padded to whole vectors, two panels.
 #pragma once
 
 #include "cpu/blocked_panel.h"

@@ -1,8 +1,9 @@
-// Inverse of small matrices: Gauss-Jordan with partial pivoting, one matrix per SIMD lane.
-// n <= 8: the body of core/small_inverse.h, unrolled; above: a tile of n × n vectors with implicit
-// pivoting (rows never move, a lane mask says which row is the pivot; one permutation at the
-// store). n: up to about 32. dtypes: all; half types are computed in float32. Memory: the tile, n²
-// vectors (32 KB at n = 32 with 8 float32 lanes), and one group for staging.
+// Algorithm: Gauss-Jordan with partial pivoting. Few rows: the body of core/small_inverse.h, unrolled;
+// above: a tile of n × n vectors with implicit pivoting (rows never move, a lane mask says which row
+// is the pivot; one permutation at the store).
+// Lanes: one matrix each.
+// n: up to kLanesMax. dtypes: all; half types are computed in float32.
+// Memory: the tile, n² vectors (32 KB at n = 32 with 8 float32 lanes), and one group for staging.
 #pragma once
 
 #include "core/small_inverse.h"

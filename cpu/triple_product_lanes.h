@@ -1,8 +1,8 @@
-// y = −op(l) op(g) op(r), fused, one matrix per SIMD lane.
-// Three operands are brought to lane order, t = op(g) op(r) and −op(l) t are formed in kRows ×
-// kColumns register tiles, the result is brought back; a transpose is an exchange of strides in the
-// tile. n: up to about 32. dtypes: all; half types are computed in float32. Memory: four tiles of
-// n² vectors (l, g or the result, r, t) and one group for staging.
+// Algorithm: y = −op(l) op(g) op(r), fused: t = op(g) op(r) and −op(l) t are formed in kRows × kColumns
+// register tiles; a transpose is an exchange of strides.
+// Lanes: one matrix each.
+// n: up to kLanesMax. dtypes: all; half types are computed in float32.
+// Memory: four tiles of n² vectors (l, g or the result, r, t) and one group for staging.
 #pragma once
 
 #include "cpu/lanes.h"

@@ -87,7 +87,8 @@ class Operation:
         return rule
 
     def _impl(self, *operands, **static):
-        return _jitted(self.primitive, tuple(sorted(static.items())))(*operands)
+        with jax.disable_jit(False):  # a primitive is compiled even where functions are not
+            return _jitted(self.primitive, tuple(sorted(static.items())))(*operands)
 
     def _abstract_eval(self, *avals, **static):
         first = avals[0]

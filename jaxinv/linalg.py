@@ -8,6 +8,7 @@ import numpy as np
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxinv._ops.gauss_jordan import power_of_two
 from jaxinv._ops.inverse import inverse
 
 _STRUCTURES = ("general",)
@@ -170,9 +171,4 @@ def _ldexp(mantissa: jax.Array, exponent: jax.Array) -> jax.Array:
     # Beyond these exponents the result is 0 or inf whatever the mantissa, which lies in [1/2, 2).
     exponent = jnp.clip(exponent, 2 * real.minexp, 2 * real.maxexp - 2)
     half = exponent // 2
-    return mantissa * _power_of_two(half, real) * _power_of_two(exponent - half, real)
-
-
-def _power_of_two(exponent: jax.Array, real) -> jax.Array:
-    bits = (exponent + (real.maxexp - 1)).astype(f"int{real.bits}") << real.nmant
-    return jax.lax.bitcast_convert_type(bits, real.dtype)
+    return mantissa * power_of_two(half, real) * power_of_two(exponent - half, real)

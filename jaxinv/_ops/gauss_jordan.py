@@ -157,9 +157,10 @@ def _unrolled(a: jax.Array):
 def _batch_minor(a: jax.Array):
     n = a.shape[-1]
     rank = a.ndim - 2
+    # A reduction, here: a chain of maxima would be fused into the product and repeated for every element.
+    shift, unscale = _scale_down(jnp.max(_largest_component(a), axis=(-2, -1)), a.dtype)
+    unscale = lax.optimization_barrier(unscale)
     a = jnp.moveaxis(a, (-2, -1), (0, 1))
-    sizes = functools.reduce(jnp.maximum, [_largest_component(a[i]) for i in range(n)])
-    shift, unscale = _scale_down(functools.reduce(jnp.maximum, [sizes[j] for j in range(n)]), a.dtype)
     a = a * unscale[None, None]
     index = jnp.arange(n, dtype=jnp.int32).reshape(n, *[1] * rank)
 

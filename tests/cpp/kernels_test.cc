@@ -20,14 +20,14 @@ using Wide = std::complex<long double>;
 using Matrix = std::vector<Wide>;
 
 int failures = 0;
-#define EXPECT(condition, ...)                              \
-  do {                                                      \
-    if (!(condition)) {                                     \
-      ++failures;                                           \
+#define EXPECT(condition, ...)                                    \
+  do {                                                            \
+    if (!(condition)) {                                           \
+      ++failures;                                                 \
       std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                             \
-      std::printf("\n");                                    \
-    }                                                       \
+      std::printf(__VA_ARGS__);                                   \
+      std::printf("\n");                                          \
+    }                                                             \
   } while (0)
 
 struct Type {
@@ -37,9 +37,9 @@ struct Type {
   long double epsilon;
 };
 constexpr Type kTypes[] = {
-    {DType::kF16, "float16", 2, 0x1p-11L},    {DType::kBF16, "bfloat16", 2, 0x1p-8L},
-    {DType::kF32, "float32", 4, 0x1p-24L},    {DType::kF64, "float64", 8, 0x1p-53L},
-    {DType::kC64, "complex64", 8, 0x1p-24L},  {DType::kC128, "complex128", 16, 0x1p-53L}};
+    {DType::kF16, "float16", 2, 0x1p-11L},   {DType::kBF16, "bfloat16", 2, 0x1p-8L},
+    {DType::kF32, "float32", 4, 0x1p-24L},   {DType::kF64, "float64", 8, 0x1p-53L},
+    {DType::kC64, "complex64", 8, 0x1p-24L}, {DType::kC128, "complex128", 16, 0x1p-53L}};
 
 // An array that ends where its allocation ends and starts `offset` elements into it.
 class Buffer {
@@ -165,8 +165,8 @@ void test_inverse(const Type& type, int64_t n, int64_t batch, bool blocked, int 
     for (int64_t i = 0; i < n; ++i) a.set((singular * n + i) * n + n - 1, 0);
     a.set(poisoned * n * n, std::nan(""));
   }
-  InverseProblem p{type.dtype, Structure::kGeneral, n,          batch,           a.data(),
-                   x.data(),   info.data(),         mantissa.data(), exponent.data()};
+  InverseProblem p{type.dtype,      Structure::kGeneral, n, batch, a.data(), x.data(), info.data(),
+                   mantissa.data(), exponent.data()};
   invert(p, blocked);
   for (int64_t index = 0; index < batch; ++index) {
     Matrix in = matrix_of(a, index, n), out = matrix_of(x, index, n);
@@ -182,8 +182,8 @@ void test_inverse(const Type& type, int64_t n, int64_t batch, bool blocked, int 
     EXPECT(info[index] == 0, "%s n=%ld: info %d", type.name, long(n), info[index]);
     long double left = residual(out, in, n, type.epsilon);
     long double right = residual(in, out, n, type.epsilon);
-    EXPECT(std::max(left, right) <= 30, "%s n=%ld batch=%ld %s: residuals %Lg %Lg", type.name, long(n),
-           long(batch), blocked ? "blocked" : "lanes", left, right);
+    EXPECT(std::max(left, right) <= 30, "%s n=%ld batch=%ld %s: residuals %Lg %Lg", type.name,
+           long(n), long(batch), blocked ? "blocked" : "lanes", left, right);
     // Alone, and by a team in another order: the same bits.
     const cpu::Team team{nullptr, run_backwards};
     InverseProblem alone = p;
@@ -211,7 +211,8 @@ Matrix transpose_if(bool transpose, const Matrix& a, int64_t n) {
 void test_triple_product(const Type& type, int64_t n, int64_t batch, int flags, int offset,
                          std::mt19937_64& random) {
   std::normal_distribution<double> normal;
-  Buffer l(type, batch * n * n, offset), g(type, batch * n * n, offset), y(type, batch * n * n, offset);
+  Buffer l(type, batch * n * n, offset), g(type, batch * n * n, offset),
+      y(type, batch * n * n, offset);
   const bool shared = flags & 8;  // l and r one buffer, as in the derivative of the inverse
   Buffer other(type, shared ? 1 : batch * n * n, 0);
   const Buffer& r = shared ? l : other;

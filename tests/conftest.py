@@ -1,0 +1,92 @@
+"""Eight host devices, 64-bit types, and the fixtures that say which kernels a test runs on."""
+# ruff: noqa: E402  (the environment is set before jax is imported)
+
+import contextlib
+import os
+
+# NumPy only serves as an oracle here: its own threads would fight those of the code under test.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# The sharding tests need several devices, and XLA reads this once.
+_DEVICES = "--xla_force_host_platform_device_count"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
+
+import jax
+import pytest
+
+import jaxinv
+from jaxinv import _native
+
+jax.config.update("jax_enable_x64", True)
+
+_REQUIRED = frozenset(filter(None, os.environ.get("JAXINV_REQUIRE", "").split(",")))
+
+
+def missing(name: str, reason: str) -> None:
+    """Skips with the reason, or fails where JAXINV_REQUIRE says that this machine must have `name`."""
+    if name in _REQUIRED:
+        pytest.fail(f"JAXINV_REQUIRE has {name}, but {reason}")
+    pytest.skip(reason)
+
+
+def _need_native() -> str:
+    platform = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
+    name = _native.PLATFORMS.get(platform, platform)
+    reasons = {b.name: b.reason for b in jaxinv.backends()}
+    reason = reasons.get(name, "no such backend")
+    if reason:
+        missing(name, f"native kernels of {name} are not available: {reason}")
+    return name
+
+
+@pytest.fixture(scope="session")
+def native() -> str:
+    """Name of the native backend that serves jax's default platform; what it promises is tested there."""
+    return _need_native()
+
+
+@contextlib.contextmanager
+def _portable():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_native, "_disabled", frozenset(_native.BACKENDS))
+        # What is compiled already calls the kernels.
+        jax.clear_caches()
+        yield "portable"
+    jax.clear_caches()
+
+
+@pytest.fixture(scope="module", params=["native", "portable"])
+def path(request):
+    """Runs a test on the native kernels and on the portable path."""
+    if request.param == "native":
+        yield _need_native()
+    else:
+        with _portable() as name:
+            yield name
+
+
+@pytest.fixture(scope="module")
+def portable():
+    """Runs a test on the portable path whatever kernels are there."""
+    with _portable() as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def flushes() -> bool:
+    """True where programs of XLA flush denormal results to zero: on the CPU."""
+    return jax.default_backend() == "cpu"
+
+
+@pytest.fixture(scope="session")
+def flushed(flushes) -> bool:
+    """True where the path that serves by default flushes denormals: native kernels never do."""
+    return flushes and not any(b.available for b in jaxinv.backends())
+
+
+@pytest.fixture(scope="session")
+def eight_devices() -> list[jax.Device]:
+    devices = jax.devices()
+    if len(devices) < 8:
+        missing(jax.default_backend(), f"the test needs 8 devices, there are {len(devices)}")
+    return devices[:8]
