@@ -28,7 +28,7 @@ struct Blocked {
   static constexpr int kTileRows =
       P == 2 ? (kRegisters == 32 ? 8 : 4) : (kRegisters == 32 ? 12 : 6);
   static constexpr int kTileColumns = kTileVectors * W;
-  static constexpr int kPanelMax = 64;
+  static constexpr int kPanelMax = 32;
 
   int64_t n, rows, columns;  // rows and columns: padded to whole vectors and tiles
   int64_t panel_width;
@@ -50,7 +50,9 @@ struct Blocked {
     // Rows a multiple of 4 KB apart would fall into the same cache sets.
     if (columns * P * sizeof(R) % 4096 == 0) columns += kTileColumns;
     if (rows * P * sizeof(R) % 4096 == 0) rows += W;
-    panel_width = n <= 256 ? 32 : 64;
+    // A panel costs n · width² vector updates with a load and a store each: narrow ones for small n.
+    panel_width = n <= 384 ? 16 : 32;
+    if (panel_width < kTileColumns) panel_width = kTileColumns;
   }
   size_t reals() const {
     return P * (rows * columns + panel_width * (2 * rows + panel_width + 3) + n);
