@@ -110,7 +110,7 @@ JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile) {
         for (int i = 0; i < W; ++i) V(v[i]).store(tile + (e + i) * W);
       },
       [&](int64_t e) {
-        typename V::Raw v;
+        typename V::Raw v{};
         JAXINV_UNROLL
         for (int lane = 0; lane < W; ++lane) v[lane] = src[lane * reals + e];
         V(v).store(tile + e * W);

@@ -56,6 +56,21 @@ def test_kernels_at_other_vector_widths(compiler, tmp_path, width):
     assert _kernels(compiler, tmp_path, ["-O0", f"-DJAXINV_VECTOR_BYTES={width}"]) == "0 failures\n"
 
 
+@pytest.mark.slow
+def test_neon_kernels_under_emulation(tmp_path):
+    """Debian's g++-aarch64-linux-gnu and qemu-user-static build and run them on any machine."""
+    tools = "aarch64-linux-gnu-g++", "qemu-aarch64-static"
+    if not all(map(shutil.which, tools)):
+        missing("aarch64", f"{' or '.join(tools)} is not installed")
+    program = tmp_path / "program"
+    flags = ["-std=c++17", "-O1", "-I.", "-ffp-contract=fast", "-fno-strict-aliasing", "-static"]
+    flags += ["-DJAXINV_NAMESPACE=neon", "-DJAXINV_KERNEL_SET=kNeon"]
+    sources = ["cpu/kernels.cc", "tests/cpp/kernels_test.cc", "-o", str(program)]
+    subprocess.run([tools[0], *flags, *sources], cwd=_ROOT, check=True)
+    done = subprocess.run([tools[1], str(program)], capture_output=True, text=True, timeout=600)
+    assert done.stdout == "0 failures\n", done.stdout + done.stderr
+
+
 @pytest.mark.sanitisers
 def test_parallel_for_with_thread_sanitiser(compiler, tmp_path):
     sources = ["cpu/parallel_for.cc", "tests/cpp/parallel_for_test.cc"]
