@@ -1,7 +1,6 @@
 """Eight host devices, 64-bit types, and the fixtures that say which kernels a test runs on."""
 # ruff: noqa: E402  (the environment is set before jax is imported)
 
-import contextlib
 import os
 
 # NumPy only serves as an oracle here: its own threads would fight those of the code under test.
@@ -19,6 +18,8 @@ from jaxinv import _native
 
 jax.config.update("jax_enable_x64", True)
 
+_DISABLED = _native._disabled
+_REASONS = {b.name: b.reason for b in jaxinv.backends()}
 _REQUIRED = frozenset(filter(None, os.environ.get("JAXINV_REQUIRE", "").split(",")))
 
 
@@ -32,8 +33,7 @@ def missing(name: str, reason: str) -> None:
 def _need_native() -> str:
     platform = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
     name = _native.PLATFORMS.get(platform, platform)
-    reasons = {b.name: b.reason for b in jaxinv.backends()}
-    reason = reasons.get(name, "no such backend")
+    reason = _REASONS.get(name, "no such backend")
     if reason:
         missing(name, f"native kernels of {name} are not available: {reason}")
     return name
@@ -45,31 +45,31 @@ def native() -> str:
     return _need_native()
 
 
-@contextlib.contextmanager
-def _portable():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_native, "_disabled", frozenset(_native.BACKENDS))
-        # What is compiled already calls the kernels.
-        jax.clear_caches()
-        yield "portable"
-    jax.clear_caches()
-
-
 @pytest.fixture(scope="module", params=["native", "portable"])
-def path(request):
-    """Runs a test on the native kernels and on the portable path."""
+def path(request) -> str:
+    """Runs a test on the native kernels and on the portable path; of module scope to group the tests."""
     if request.param == "native":
-        yield _need_native()
-    else:
-        with _portable() as name:
-            yield name
+        _need_native()
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def portable():
+def portable() -> str:
     """Runs a test on the portable path whatever kernels are there."""
-    with _portable() as name:
-        yield name
+    return "portable"
+
+
+@pytest.fixture(autouse=True)
+def _serve(request) -> None:
+    """Serves each test by the path it asked for: `path` and `portable` above, else what is there."""
+    portable = {request.getfixturevalue(f) for f in ("path", "portable") if f in request.fixturenames} == {
+        "portable"
+    }
+    disabled = frozenset(_native.BACKENDS) if portable else _DISABLED
+    if _native._disabled != disabled:
+        _native._disabled = disabled
+        # What is compiled already calls the other path.
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +81,7 @@ def flushes() -> bool:
 @pytest.fixture(scope="session")
 def flushed(flushes) -> bool:
     """True where the path that serves by default flushes denormals: native kernels never do."""
-    return flushes and not any(b.available for b in jaxinv.backends())
+    return flushes and bool(_REASONS["cpu"])
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ FLAGS = list(itertools.product([False, True], repeat=3))
 
 
 def assert_close(got, expected, terms, n, dtype):
-    """|got - expected| <= 10 n eps times the norms that enter `expected`, per matrix; one ulp for half types."""
+    """|got - expected| <= 10 n eps times the norms that enter `expected`; an ulp more for half types."""
     got = np.asarray(got).astype(np.complex128)
     unit = 10 * max(n, 1) * matrices.eps(dtype) + (matrices.ulp(dtype) if matrices.is_half(dtype) else 0)
     error = matrices.norm1(got - expected)
@@ -186,7 +186,7 @@ def test_triple_product_is_linear_in_each_operand(path, flags, dtype):
     *primals, v = operands(n, dtype)
     f = bound(flags)
     for i in range(3):
-        at = primals[:i] + [v] + primals[i + 1 :]
+        at = [*primals[:i], v, *primals[i + 1 :]]
         expected = numpy_triple_product(*at, flags)
         tangents = [v if j == i else np.zeros_like(v) for j in range(3)]
         assert_close(jax.jvp(f, primals, tangents)[1], expected, np.full(3, n), n, v.dtype)
@@ -199,7 +199,7 @@ def test_triple_product_is_linear_in_each_operand(path, flags, dtype):
         (transposed,) = jax.linear_transpose(linear, v)(c)
         left, right = np.sum(c * expected, (-2, -1)), np.sum(np.asarray(transposed) * v, (-2, -1))
         np.testing.assert_allclose(left, right, rtol=0, atol=100 * n**2 * matrices.eps(dtype))
-        twice = jax.linear_transpose(lambda c: jax.linear_transpose(linear, v)(c)[0], c)  # noqa: B023
+        twice = jax.linear_transpose(lambda c: jax.linear_transpose(linear, v)(c)[0], c)
         assert_close(twice(v)[0], expected, np.full(3, n), n, v.dtype)
     check_grads(f, primals, order=2, modes=("fwd", "rev"), atol=1e-4, rtol=1e-4)
 

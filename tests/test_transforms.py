@@ -38,7 +38,7 @@ def test_jit(f, dtype):
 
 
 @functions
-@pytest.mark.parametrize("n", (3, 5, 34))
+@pytest.mark.parametrize("n", (3, 5))
 def test_vmap_over_every_axis(path, f, n):
     a = matrices.well_conditioned((4, 2, n, n), np.float64)
     expected = f(a)
@@ -51,20 +51,17 @@ def test_vmap_over_every_axis(path, f, n):
 
 
 @functions
-def test_nested_vmap(path, f):
+def test_nested_vmap(f):
     n = 4
     a = matrices.well_conditioned((2, 3, 5, n, n), np.float64)
     expected = f(a)
     nested = jax.vmap(jax.vmap(jax.vmap(f)))
     assert_same(nested(a), expected, n)
     assert_same(jax.jit(nested)(a), expected, n)
-    inner_first = jax.vmap(jax.vmap(f, in_axes=1, out_axes=0), in_axes=3, out_axes=1)
-    out = inner_first(np.moveaxis(a, (0, 1), (3, 4))[..., :, :])
-    back = np.moveaxis(np.moveaxis(a, (0, 1), (3, 4)), 3, 0)
-    for leaf, want in zip(
-        jax.tree.leaves(out), jax.tree.leaves(jax.vmap(jax.vmap(f, in_axes=1))(back)), strict=True
-    ):
-        assert_same(leaf, jnp.moveaxis(want, 0, 1), n)
+    # The outer axis behind the matrix dimensions, the inner one between them.
+    moved = np.moveaxis(a[:, :, 0], (0, 1), (3, 1))
+    out = jax.vmap(jax.vmap(f, in_axes=1), in_axes=3)(moved)
+    assert_same(out, f(a[:, :, 0]), n)
 
 
 def test_vmap_of_an_empty_batch():
@@ -74,7 +71,7 @@ def test_vmap_of_an_empty_batch():
 
 @functions
 @pytest.mark.parametrize("transform", ["checkpoint", "scan", "while", "cond", "custom_vjp", "map"])
-def test_control_flow(path, f, transform):
+def test_control_flow(f, transform):
     n = 5
     a = matrices.well_conditioned((6, n, n), np.float64)
     expected = f(a)
@@ -158,20 +155,29 @@ def test_donation(n, dtype):
 @functions
 @pytest.mark.parametrize("dtype", list(DTYPES))
 def test_strict_promotion(path, f, dtype):
+    def everything(a):
+        out, tangent = jax.jvp(f, (a,), (a,))
+        real, vjp = jax.vjp(lambda a: [jnp.abs(x).sum() for x in jax.tree.leaves(f(a))[:1]], a)
+        return out, tangent, vjp(real)[0]
+
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         for n in (0, 1, 3, 5, 20, 65):
             a = matrices.well_conditioned((2, 3, n, n), DTYPES[dtype])
+            # Lowering traces the portable path too.
+            out, tangent, gradient = jax.jit(everything).lower(a).out_info
+            x, dx = jax.tree.leaves(out)[0], jax.tree.leaves(tangent)[0]
+            assert {(v.shape, v.dtype) for v in (x, dx, gradient)} == {(a.shape, a.dtype)}
 
-            def loss(a):
-                real = [
-                    jnp.abs(x).sum() for x in jax.tree.leaves(f(a)) if jnp.issubdtype(x.dtype, jnp.inexact)
-                ]
-                return sum(x.astype(jnp.float32) for x in real[1:]) + real[0].astype(jnp.float32)
 
-            out, tangent = jax.jvp(f, (a,), (a,))
-            gradient = jax.grad(loss)(a)
-            assert jax.tree.leaves(out)[0].dtype == jax.tree.leaves(tangent)[0].dtype == a.dtype
-            assert gradient.shape == a.shape and gradient.dtype == a.dtype
+@functions
+def test_without_jit(path, f):
+    a = matrices.well_conditioned((2, 4, 4), np.float32)
+    expected = f(a)
+    with jax.disable_jit():
+        assert_same(f(a), expected, 4)
+        assert_same(jax.vmap(f)(a), expected, 4)
+        gradient = jax.grad(lambda a: jax.tree.leaves(f(a))[0].sum())(a)
+    assert np.isfinite(gradient).all()
 
 
 @functions
@@ -187,7 +193,7 @@ def test_debug_nans_passes_good_matrices_and_stops_at_singular_ones(f):
 @pytest.mark.parametrize("x64", [True, False])
 def test_without_64_bit_types(path, x64, flushes):
     with jax.enable_x64(x64):
-        for n in (0, 1, 3, 5, 20, 65):
+        for n in (0, 3, 5, 20, 65):
             a = matrices.well_conditioned((3, n, n), np.float32)
             x, vjp = jax.vjp(jaxinv.inv, a)
             assert_inverse(a, x, None, flushes)
