@@ -8,12 +8,6 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kRegisters = 32;
-#else
-constexpr int kRegisters = 16;
-#endif
-
 // Geometry and scratch of one elimination.
 template <class S>
 struct Blocked {

@@ -22,6 +22,13 @@ constexpr int kVectorBytes = 32;
 constexpr int kVectorBytes = 16;
 #endif
 
+// Vector registers there are: the size of a register tile.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kRegisters = 32;
+#else
+constexpr int kRegisters = 16;
+#endif
+
 // The storage type S of a dtype → its real type and number of reals.
 template <class R>
 struct ComplexOf {
