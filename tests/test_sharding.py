@@ -14,7 +14,7 @@ from matrices import transpose
 import jaxinv
 from jaxinv._ops.triple_product import triple_product
 
-SIZES = (3, 9, 40)
+SIZES = (3, 40)
 _COLLECTIVES = re.compile(r"all-gather|all-to-all|collective-permute|all-reduce|reduce-scatter")
 
 
@@ -66,7 +66,7 @@ def test_batch_stays_sharded(path, eight_devices, kind, n):
 
 
 @pytest.mark.parametrize("n", (3, 40))
-def test_batch_of_two_dimensions_over_a_mesh_of_two(path, eight_devices, kind, n):
+def test_batch_of_two_dimensions_over_a_mesh_of_two(eight_devices, kind, n):
     mesh = mesh_of(eight_devices, (4, 2), ("x", "y"), kind)
     a = matrices.well_conditioned((4, 6, n, n), np.float64)
     expected = everything(a)
@@ -121,7 +121,7 @@ def test_types_under_explicit_sharding(eight_devices):
 
 @pytest.mark.parametrize("n", (8, 40))
 @pytest.mark.parametrize("spec", [P(None, "b"), P(None, None, "b")], ids=str)
-def test_sharded_matrix_dimensions_are_gathered_under_auto(path, eight_devices, n, spec):
+def test_sharded_matrix_dimensions_are_gathered_under_auto(eight_devices, n, spec):
     mesh = mesh_of(eight_devices)
     a = matrices.well_conditioned((2, n, n), np.float64)
     sharded = jax.device_put(a, NamedSharding(mesh, spec))

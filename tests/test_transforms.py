@@ -192,13 +192,17 @@ def test_debug_nans_passes_good_matrices_and_stops_at_singular_ones(f):
 
 @pytest.mark.parametrize("x64", [True, False])
 def test_without_64_bit_types(path, x64, flushes):
+    @jax.jit
+    def everything(a):
+        x, vjp = jax.vjp(jaxinv.inv, a)
+        return x, vjp(x)[0], jaxinv.inv_det(a).det
+
     with jax.enable_x64(x64):
-        for n in (0, 3, 5, 20, 65):
+        for n in (0, 3, 5, 20):
             a = matrices.well_conditioned((3, n, n), np.float32)
-            x, vjp = jax.vjp(jaxinv.inv, a)
+            x, gradient, det = everything(a)
             assert_inverse(a, x, None, flushes)
-            assert vjp(x)[0].dtype == np.float32
-            det = jaxinv.inv_det(a).det
+            assert gradient.dtype == np.float32
             np.testing.assert_allclose(det, np.linalg.det(a.astype(float)), rtol=1000 * max(n, 1) * 2.0**-24)
 
 
