@@ -21,7 +21,7 @@ namespace {
 
 constexpr int64_t kBlockBytes = 64 << 10;  // input of one task: a few hundred microseconds at most
 constexpr double kParallelFlop = 2e5;      // less work than this is done before a helper wakes up
-constexpr int64_t kTeamMin = 192;          // a smaller matrix is not worth sharing
+constexpr int64_t kTeamMin = 448;  // below, waking a helper for each panel costs more than it gains
 
 int64_t element_bytes(DType dtype) {
   switch (dtype) {

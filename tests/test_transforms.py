@@ -39,6 +39,7 @@ def test_jit(f, dtype):
 
 @functions
 @pytest.mark.parametrize("n", (3, 5))
+@pytest.mark.portable(n=(5,))
 def test_vmap_over_every_axis(path, f, n):
     a = matrices.well_conditioned((4, 2, n, n), np.float64)
     expected = f(a)
@@ -100,6 +101,7 @@ def test_control_flow(f, transform):
 
 
 @pytest.mark.parametrize("n", (3, 9, 40))
+@pytest.mark.portable(n=(3,))
 def test_gradients_through_control_flow(path, n):
     a = matrices.well_conditioned((4, n, n), np.float64)
     x = matrices.reference(a)
@@ -154,6 +156,7 @@ def test_donation(n, dtype):
 
 @functions
 @pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.portable(dtype=("float32", "complex64", "bfloat16"))
 def test_strict_promotion(path, f, dtype):
     def everything(a):
         out, tangent = jax.jvp(f, (a,), (a,))
