@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching, mlir, xla
 from jax.sharding import PartitionSpec
 
 from jaxinv import _native
@@ -30,7 +30,7 @@ class Operation:
         self._portable = portable
         self.primitive = Primitive(f"jaxinv_{name}")
         self.primitive.multiple_results = True
-        self.primitive.def_impl(self._impl)
+        self.primitive.def_impl(functools.partial(xla.apply_primitive, self.primitive))
         self.primitive.def_abstract_eval(self._abstract_eval)
         batching.primitive_batchers[self.primitive] = self._batch
         portable_lowering = mlir.lower_fun(portable, multiple_results=True)
@@ -85,10 +85,6 @@ class Operation:
 
         ad.primitive_transposes[self.primitive] = transpose
         return rule
-
-    def _impl(self, *operands, **static):
-        with jax.disable_jit(False):  # a primitive is compiled even where functions are not
-            return _jitted(self.primitive, tuple(sorted(static.items())))(*operands)
 
     def _abstract_eval(self, *avals, **static):
         first = avals[0]
@@ -168,11 +164,6 @@ def define(
         which the plan names no native kernel.
     """
     return Operation(name, results, portable)
-
-
-@functools.cache
-def _jitted(primitive: Primitive, static: tuple):
-    return jax.jit(functools.partial(primitive.bind, **dict(static)))
 
 
 def _broadcast_front(x: jax.Array, size: int, axis) -> jax.Array:

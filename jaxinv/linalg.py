@@ -112,7 +112,7 @@ def inv_slogdet(a: ArrayLike, *, assume_a: str = "general", lower: bool = False)
     size = jnp.abs(mantissa)
     logabsdet = jnp.log(size) + exponent.astype(size.dtype) * np.log(2).astype(size.dtype)
     if jnp.iscomplexobj(mantissa):
-        sign = jnp.where(size == 0, 0, mantissa / jnp.where(size == 0, 1, size))
+        sign = jnp.where(size == 0, 0, mantissa / jnp.where(size == 0, 1, size).astype(mantissa.dtype))
     else:
         sign = jnp.sign(mantissa)
     return InvSlogdetResult(x, sign.astype(a.dtype), logabsdet.astype(jnp.finfo(a.dtype).dtype))
@@ -171,4 +171,5 @@ def _ldexp(mantissa: jax.Array, exponent: jax.Array) -> jax.Array:
     # Beyond these exponents the result is 0 or inf whatever the mantissa, which lies in [1/2, 2).
     exponent = jnp.clip(exponent, 2 * real.minexp, 2 * real.maxexp - 2)
     half = exponent // 2
-    return mantissa * power_of_two(half, real) * power_of_two(exponent - half, real)
+    first, second = (power_of_two(e, real).astype(mantissa.dtype) for e in (half, exponent - half))
+    return mantissa * first * second

@@ -51,6 +51,7 @@ def _jvp(primals, tangents, *, structure, with_info, with_det):
     if with_det:
         # d det = det · tr(X dA); the power of two is constant, so the mantissa carries it.
         mantissa = out[-2]
-        trace = jnp.sum(x.astype(mantissa.dtype) * jnp.matrix_transpose(da), axis=(-2, -1))
+        x, da = (y.astype(mantissa.dtype) for y in (x, da))
+        trace = jnp.sum(x * jnp.matrix_transpose(da), axis=(-2, -1))
         out_tangents += [mantissa * trace, None]
     return out, out_tangents
