@@ -27,7 +27,6 @@ class Operation:
     def __init__(self, name, results, portable):
         self.name = name
         self._results = results
-        self._portable = portable
         self.primitive = Primitive(f"jaxinv_{name}")
         self.primitive.multiple_results = True
         self.primitive.def_impl(functools.partial(xla.apply_primitive, self.primitive))
