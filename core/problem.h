@@ -41,6 +41,13 @@ struct TripleProductProblem {
   void* y;
 };
 
+// dst = src: the yardstick of the benchmarks, moved by the blocks, threads and page advice of the kernels.
+struct CopyProblem {
+  int64_t bytes;
+  const void* src;
+  void* dst;
+};
+
 // The entry points every backend has: cpu/launch.cc, cuda/launch.cu, metal/launch.mm. `Context`
 // says where to run (a thread pool, a stream, a queue) and is defined by the backend. Throws
 // std::exception; no other failure: what is wrong with a matrix is its `info`.
@@ -48,6 +55,7 @@ namespace cpu {
 struct Context;
 void launch(const InverseProblem& problem, const Context& context);
 void launch(const TripleProductProblem& problem, const Context& context);
+void launch(const CopyProblem& problem, const Context& context);
 }  // namespace cpu
 
 }  // namespace jaxinv

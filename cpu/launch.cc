@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <string>
@@ -137,6 +138,14 @@ void launch(const TripleProductProblem& p, const Context& context) {
              [&](int64_t begin, int64_t end, void* scratch) {
                kernels.triple_product_lanes(p, begin, end, scratch);
              });
+}
+
+void launch(const CopyProblem& p, const Context& context) {
+  advise_huge_pages(p.dst, p.bytes);
+  for_blocks(context.pool, p.bytes, 1, 1, 0, [&](int64_t begin, int64_t end, void*) {
+    std::memcpy(static_cast<char*>(p.dst) + begin, static_cast<const char*>(p.src) + begin,
+                end - begin);
+  });
 }
 
 }  // namespace jaxinv::cpu

@@ -38,6 +38,12 @@ xffi::Error triple_product(xffi::ThreadPool pool, xffi::AnyBuffer l, xffi::AnyBu
   return launch("jaxinv_triple_product", problem, pool);
 }
 
+xffi::Error copy(xffi::ThreadPool pool, xffi::AnyBuffer src, xffi::Result<xffi::AnyBuffer> dst) {
+  CopyProblem problem;
+  JAXINV_RETURN_IF_ERROR(decode_copy(src, dst, problem));
+  return launch("jaxinv_copy", problem, pool);
+}
+
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_inverse, inverse,
@@ -59,5 +65,9 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_triple_product, triple_product,
                                   .Attr<bool>("transpose_l")
                                   .Attr<bool>("transpose_g")
                                   .Attr<bool>("transpose_r"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    cpu_copy, copy,
+    xffi::Ffi::Bind().Ctx<xffi::ThreadPool>().Arg<xffi::AnyBuffer>().Ret<xffi::AnyBuffer>());
 
 }  // namespace jaxinv::ffi

@@ -7,5 +7,6 @@ namespace jaxinv::ffi {
 
 XLA_FFI_DECLARE_HANDLER_SYMBOL(cpu_inverse);
 XLA_FFI_DECLARE_HANDLER_SYMBOL(cpu_triple_product);
+XLA_FFI_DECLARE_HANDLER_SYMBOL(cpu_copy);
 
 }  // namespace jaxinv::ffi

@@ -62,6 +62,15 @@ nb::dict targets() {
   return out;
 }
 
+// What the benchmarks measure by; registered by them alone.
+nb::dict yardsticks() {
+  nb::dict cpu;
+  cpu["jaxinv_copy"] = capsule(ffi::cpu_copy);
+  nb::dict out;
+  out["cpu"] = cpu;
+  return out;
+}
+
 // Why a backend is not available in this process; empty when it is.
 std::string unavailable(const std::string& backend) {
   switch (named(kBackends, "backend", backend)) {
@@ -92,6 +101,7 @@ NB_MODULE(_jaxinv, m) {
   m.def("plan", plan_dict, nb::arg("backend"), nb::arg("op"), nb::arg("n"), nb::arg("dtype"),
         nb::arg("structure"), "Which algorithm and kernel serve an operation, and why.");
   m.def("targets", targets, "Custom-call capsules by platform and name.");
+  m.def("yardsticks", yardsticks, "Like targets, for the benchmarks alone.");
   m.def("unavailable", unavailable, nb::arg("backend"), "Why a backend is missing, or ''.");
   m.def("kernel_sets", kernel_sets, "Kernel sets that this machine can run, best first.");
   m.def("select_isa", cpu::select_kernel_set, nb::arg("name"),

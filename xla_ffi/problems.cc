@@ -5,6 +5,7 @@ namespace {
 
 constexpr char kInverse[] = "jaxinv_inverse";
 constexpr char kTripleProduct[] = "jaxinv_triple_product";
+constexpr char kCopy[] = "jaxinv_copy";
 
 xffi::Error unsupported(const char* handler, const char* what) {
   return xffi::Error::InvalidArgument(std::string(handler) + ": unsupported " + what);
@@ -62,6 +63,14 @@ xffi::Error decode_triple_product(xffi::AnyBuffer l, xffi::AnyBuffer g, xffi::An
   problem = {*dtype,           transpose_l,      transpose_g,      transpose_r,
              matrices.n,       matrices.batch,   l.untyped_data(), g.untyped_data(),
              r.untyped_data(), y->untyped_data()};
+  return xffi::Error::Success();
+}
+
+xffi::Error decode_copy(xffi::AnyBuffer src, xffi::Result<xffi::AnyBuffer> dst,
+                        CopyProblem& problem) {
+  JAXINV_RETURN_IF_ERROR(
+      expect(kCopy, "dst", *dst, src.element_type(), int64_t(src.element_count())));
+  problem = {int64_t(src.size_bytes()), src.untyped_data(), dst->untyped_data()};
   return xffi::Error::Success();
 }
 

@@ -17,4 +17,7 @@ xffi::Error decode_triple_product(xffi::AnyBuffer l, xffi::AnyBuffer g, xffi::An
                                   bool transpose_g, bool transpose_r,
                                   TripleProductProblem& problem);
 
+xffi::Error decode_copy(xffi::AnyBuffer src, xffi::Result<xffi::AnyBuffer> dst,
+                        CopyProblem& problem);
+
 }  // namespace jaxinv::ffi
