@@ -14,6 +14,7 @@ enum class Backend { kCpu, kCuda, kMetal };
 enum class Algorithm {
   kPortable,  // no native kernel: the lowering takes the operation's body in jax.numpy
   kLanes,     // one matrix per SIMD lane
+  kColumns,   // one matrix at a time, columns in vectors, panels of a few columns
   kBlocked,   // one matrix at a time, panels and rank-k updates
 };
 

@@ -10,9 +10,18 @@ enum class DType { kF16, kBF16, kF32, kF64, kC64, kC128 };
 enum class Op { kInverse, kTripleProduct };
 enum class Structure { kGeneral };
 
-// Up to here one matrix per SIMD lane on the CPU: the tile of a lane group still fits the near
-// caches.
-constexpr int kLanesMax = 32;
+// Ranges of n on the CPU. Inverses with one matrix per SIMD lane: above, its row exchanges cost more than the
+// idle lanes of columns (complex numbers fill twice as many vectors).
+constexpr int kInverseLanesMax = 15;
+constexpr int inverse_lanes_max(DType dtype) {
+  return dtype == DType::kC64 || dtype == DType::kC128 ? kInverseLanesMax : 11;
+}
+// Inverses by columns, the matrix in the near caches: above, blocked.
+constexpr int inverse_columns_max(DType dtype) {
+  return dtype == DType::kC64 || dtype == DType::kC128 ? 96 : 128;
+}
+// Triple products in one pass: above, two matrix products.
+constexpr int kTripleProductMax = 32;
 
 // Inverts `batch` row-major n × n matrices. `info`, `mantissa` and `exponent` may be null. The
 // determinant is mantissa · 2^exponent, the mantissa of the arithmetic's dtype (float32 for half

@@ -70,5 +70,46 @@ JAXINV_INLINE R failed_mantissa(const S* a, int64_t count, bool zero_pivot) {
   return zero_pivot && sum == 0 ? R(0) : R(__builtin_nan(""));
 }
 
+// What stands beside the inverse of one matrix that was eliminated on its own: info, mantissa and exponent,
+// where asked for. `pivots`: its n pivots; `shift`: the power of two it was multiplied by.
+template <class S>
+void store_by_products(const InverseProblem& p, int64_t index, int64_t info,
+                       const typename Storage<S>::R* pivots, bool odd, int shift) {
+  using R = typename Storage<S>::R;
+  constexpr int P = Storage<S>::kParts, W = kVectorBytes / int(sizeof(R));
+  using V = Value<R, W, P>;
+  using Index = typename Types<V>::Index;
+  using I = typename Types<V>::Real::I;
+  if (p.info) p.info[index] = int32_t(info);
+  if (!p.mantissa) return;
+  R* out = static_cast<R*>(p.mantissa) + index * P;
+  if (info) {
+    bool zero = true;
+    for (int part = 0; part < P; ++part) zero &= pivots[(info - 1) * P + part] == 0;
+    const int64_t count = p.n * p.n;
+    R value = failed_mantissa<S>(static_cast<const S*>(p.a) + index * count, count, zero);
+    for (int part = 0; part < P; ++part) out[part] = value;
+    p.exponent[index] = 0;
+    return;
+  }
+  V mantissa;
+  Index exponent;
+  auto pivot = [&](int64_t k) {
+    if constexpr (P == 2) {
+      return V(RVec<R, W>(pivots[k * P]), RVec<R, W>(pivots[k * P + 1]));
+    } else {
+      return V(pivots[k]);
+    }
+  };
+  determinant<V>(p.n, pivot, Index(I(odd ? -1 : 0)), mantissa, exponent);
+  if constexpr (P == 2) {
+    out[0] = mantissa.re.v[0];
+    out[1] = mantissa.im.v[0];
+  } else {
+    out[0] = mantissa.v[0];
+  }
+  p.exponent[index] = int32_t(exponent.v[0]) - int32_t(shift * p.n);
+}
+
 }  // namespace JAXINV_NAMESPACE
 }  // namespace jaxinv

@@ -14,25 +14,9 @@ namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
 template <class S>
-void fill_nan(S* dst, int64_t count) {
-  using R = typename Storage<S>::R;
-  S nan;
-  if constexpr (Storage<S>::kParts == 2) {
-    nan.re = nan.im = R(__builtin_nan(""));
-  } else if constexpr (kIsHalf<S>) {
-    from_float(__builtin_nanf(""), nan);
-  } else {
-    nan = R(__builtin_nan(""));
-  }
-  for (int64_t i = 0; i < count; ++i) dst[i] = nan;
-}
-
-template <class S>
 void inverse_blocked(const InverseProblem& p, int64_t index, void* scratch, const cpu::Team* team) {
   using B = Blocked<S>;
   using R = typename B::R;
-  using V = typename B::V;
-  using I = typename Types<V>::Real::I;
   const int64_t n = p.n;
   B b(n);
   b.place(scratch);
@@ -61,35 +45,7 @@ void inverse_blocked(const InverseProblem& p, int64_t index, void* scratch, cons
   } else {
     store_matrix(b, scale, dst);
   }
-  if (p.info) p.info[index] = int32_t(info);
-  if (!p.mantissa) return;
-  R* mantissa = static_cast<R*>(p.mantissa) + index * B::P;
-  if (info) {
-    bool zero = true;
-    for (int part = 0; part < B::P; ++part) zero &= b.pivots[(info - 1) * B::P + part] == 0;
-    R value = failed_mantissa<S>(src, n * n, zero);
-    for (int part = 0; part < B::P; ++part) mantissa[part] = value;
-    p.exponent[index] = 0;
-    return;
-  }
-  V det;
-  typename B::Index exponent;
-  auto pivot = [&](int64_t k) {
-    const R* at = b.pivots + k * B::P;
-    if constexpr (B::P == 2) {
-      return V(RVec<R, B::W>(at[0]), RVec<R, B::W>(at[1]));
-    } else {
-      return V(at[0]);
-    }
-  };
-  determinant<V>(n, pivot, typename B::Index(I(odd ? -1 : 0)), det, exponent);
-  if constexpr (B::P == 2) {
-    mantissa[0] = det.re.v[0];
-    mantissa[1] = det.im.v[0];
-  } else {
-    mantissa[0] = det.v[0];
-  }
-  p.exponent[index] = int32_t(exponent.v[0]) - int32_t(shift * n);
+  store_by_products<S>(p, index, info, b.pivots, odd, shift);
 }
 
 template <class S>

@@ -2,7 +2,7 @@
 // above: a tile of n × n vectors with implicit pivoting (rows never move, a lane mask says which row
 // is the pivot; one permutation at the store).
 // Lanes: one matrix each.
-// n: up to kLanesMax. dtypes: all; half types are computed in float32.
+// n: up to kInverseLanesMax. dtypes: all; half types are computed in float32.
 // Memory: the tile, n² vectors (32 KB at n = 32 with 8 float32 lanes), and one group for staging.
 #pragma once
 
@@ -148,7 +148,7 @@ JAXINV_INLINE void store_permuted(int n, const Elimination<V>& e, typename V::R*
       continue;
     }
     // Column c of the inverse stands where the step that chose row c put it.
-    int64_t place[kLanesMax], row[kLanesMax];
+    int64_t place[kInverseLanesMax], row[kInverseLanesMax];
     for (int i = 0; i < n; ++i) {
       int64_t step = e.step_of[i].v[lane];
       place[i] = step * V::W * kParts;
@@ -176,10 +176,10 @@ JAXINV_INLINE Index odd_permutation(int n, const Index* pivot_row) {
 
 // info, mantissa and exponent of one group, where asked for.
 template <class V>
-JAXINV_INLINE void store_by_products(const InverseProblem& p, int64_t index, int64_t count,
-                                     const typename V::R* a, const V* pivots,
-                                     typename V::Index info, typename V::Index odd,
-                                     typename V::Index shift) {
+JAXINV_INLINE void store_group_by_products(const InverseProblem& p, int64_t index, int64_t count,
+                                           const typename V::R* a, const V* pivots,
+                                           typename V::Index info, typename V::Index odd,
+                                           typename V::Index shift) {
   using R = typename V::R;
   if (p.info) {
     for (int64_t lane = 0; lane < count; ++lane) p.info[index + lane] = int32_t(info.v[lane]);
@@ -242,8 +242,8 @@ void inverse_unrolled(const InverseProblem& p, int64_t begin, int64_t end, void*
     if (p.info || p.mantissa) {
       Index odd(I(0));
       for (int k = 0; k < N; ++k) odd = odd ^ ((swaps[k] == Index(I(k))) ^ Index(I(-1)));
-      store_by_products<V>(p, index, end - index < W ? end - index : W, a, pivots, info, odd,
-                           range.shift);
+      store_group_by_products<V>(p, index, end - index < W ? end - index : W, a, pivots, info, odd,
+                                 range.shift);
     }
     R* x = group_out<S, W>(p.x, index, end, kReals, staging);
     store_lanes<R, W>(tile, kReals, x);
@@ -279,8 +279,8 @@ void inverse_tiled(const InverseProblem& p, int64_t begin, int64_t end, void* sc
     range.apply(tile, reals);
     if (p.info || p.mantissa) {
       Index odd = odd_permutation(n, e.pivot_row);
-      store_by_products<V>(p, index, end - index < W ? end - index : W, a, e.pivots, e.info, odd,
-                           range.shift);
+      store_group_by_products<V>(p, index, end - index < W ? end - index : W, a, e.pivots, e.info,
+                                 odd, range.shift);
     }
     R* x = group_out<S, W>(p.x, index, end, reals, staging);
     store_permuted(n, e, x);

@@ -18,10 +18,12 @@ struct KernelSet {
   const char* name;
   // Bytes of 64-byte aligned scratch per worker.
   size_t (*inverse_lanes_scratch)(DType, int64_t n);
+  size_t (*inverse_columns_scratch)(DType, int64_t n);
   size_t (*inverse_blocked_scratch)(DType, int64_t n);
   size_t (*triple_product_lanes_scratch)(DType, int64_t n);
   // Matrices begin … end − 1 of the batch.
   void (*inverse_lanes)(const InverseProblem&, int64_t begin, int64_t end, void* scratch);
+  void (*inverse_columns)(const InverseProblem&, int64_t begin, int64_t end, void* scratch);
   void (*triple_product_lanes)(const TripleProductProblem&, int64_t begin, int64_t end,
                                void* scratch);
   // One matrix of the batch; `team` (may be null) shares its trailing updates.

@@ -2,6 +2,7 @@
 // JAXINV_KERNEL_SET (kAvx2) naming it. Nothing here may use a shared inline function of the
 // standard library: the linker could pick this copy for a machine without the instruction set.
 #include "cpu/inverse_blocked.h"
+#include "cpu/inverse_columns.h"
 #include "cpu/inverse_lanes.h"
 #include "cpu/kernel_set.h"
 #include "cpu/triple_product_lanes.h"
@@ -22,6 +23,13 @@ const KernelSet JAXINV_KERNEL_SET = {
     [](DType dtype, int64_t n) {
       size_t bytes = 0;
       JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        bytes = JAXINV_NAMESPACE::inverse_columns_scratch<decltype(s)>(n);
+      });
+      return bytes;
+    },
+    [](DType dtype, int64_t n) {
+      size_t bytes = 0;
+      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
         bytes = JAXINV_NAMESPACE::inverse_blocked_scratch<decltype(s)>(n);
       });
       return bytes;
@@ -36,6 +44,11 @@ const KernelSet JAXINV_KERNEL_SET = {
     [](const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
       JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
         JAXINV_NAMESPACE::inverse_lanes<decltype(s)>(p, begin, end, scratch);
+      });
+    },
+    [](const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
+      JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
+        JAXINV_NAMESPACE::inverse_columns<decltype(s)>(p, begin, end, scratch);
       });
     },
     [](const TripleProductProblem& p, int64_t begin, int64_t end, void* scratch) {

@@ -7,7 +7,7 @@
 
 #include "core/problem.h"
 #include "cpu/half.h"
-#include "cpu/simd.h"
+#include "cpu/shuffle.h"
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
@@ -183,6 +183,20 @@ JAXINV_INLINE void group_done(void* base, int64_t index, int64_t end, int64_t re
   } else if (end - index < W) {
     memcpy(static_cast<R*>(base) + index * reals, staging, sizeof(R) * count);
   }
+}
+
+template <class S>
+void fill_nan(S* dst, int64_t count) {
+  using R = typename Storage<S>::R;
+  S nan;
+  if constexpr (Storage<S>::kParts == 2) {
+    nan.re = nan.im = R(__builtin_nan(""));
+  } else if constexpr (kIsHalf<S>) {
+    from_float(__builtin_nanf(""), nan);
+  } else {
+    nan = R(__builtin_nan(""));
+  }
+  for (int64_t i = 0; i < count; ++i) dst[i] = nan;
 }
 
 }  // namespace JAXINV_NAMESPACE

@@ -70,15 +70,19 @@ void advise_huge_pages(void* data, int64_t bytes) {
 #endif
 }
 
-// Runs body(begin, end, scratch) over the batch in blocks of about kBlockBytes of input.
+constexpr int64_t kLaneGroup = 16;   // matrices of a lane group in the widest instruction set
+constexpr int64_t kColumnGroup = 2;  // matrices that cpu/inverse_columns.h takes at once
+
+// Runs body(begin, end, scratch) over the batch in blocks of about kBlockBytes of input, whole groups each.
 template <class Body>
-void for_blocks(const ThreadPool& pool, int64_t batch, int64_t matrix_bytes, double flop,
-                size_t scratch_bytes, const Body& body) {
-  int64_t block = std::max<int64_t>(kBlockBytes / matrix_bytes, 1);
-  block = (block + 15) / 16 * 16;  // whole lane groups in every instruction set
-  int64_t blocks = (batch + block - 1) / block;
+void for_blocks(const ThreadPool& pool, int64_t batch, int64_t matrix_bytes, int64_t group,
+                double flop, size_t scratch_bytes, const Body& body) {
   ThreadPool alone;
   const ThreadPool& used = flop * batch < kParallelFlop ? alone : pool;
+  // Small batches in two tasks a thread at least.
+  int64_t block = std::min(kBlockBytes / matrix_bytes, batch / (2 * used.num_threads));
+  block = (std::max<int64_t>(block, 1) + group - 1) / group * group;
+  int64_t blocks = (batch + block - 1) / block;
   Scratch scratch(scratch_bytes, std::min(used.num_threads, blocks));
   parallel_for(used, blocks, [&](int64_t task, int64_t worker) {
     body(task * block, std::min(batch, (task + 1) * block), scratch.of(worker));
@@ -116,16 +120,23 @@ void launch(const InverseProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
   int64_t bytes = p.n * p.n * element_bytes(p.dtype);
   advise_huge_pages(p.x, bytes * p.batch);
-  if (plan(Backend::kCpu, Op::kInverse, p.n, p.dtype, p.structure).algorithm ==
-      Algorithm::kBlocked) {
-    return invert_blocked(p, context.pool);
-  }
   const KernelSet& kernels = kernel_set();
-  for_blocks(context.pool, p.batch, bytes, 2 * cube(p.n),
-             kernels.inverse_lanes_scratch(p.dtype, p.n),
-             [&](int64_t begin, int64_t end, void* scratch) {
-               kernels.inverse_lanes(p, begin, end, scratch);
-             });
+  switch (plan(Backend::kCpu, Op::kInverse, p.n, p.dtype, p.structure).algorithm) {
+    case Algorithm::kLanes:
+      return for_blocks(context.pool, p.batch, bytes, kLaneGroup, 2 * cube(p.n),
+                        kernels.inverse_lanes_scratch(p.dtype, p.n),
+                        [&](int64_t begin, int64_t end, void* scratch) {
+                          kernels.inverse_lanes(p, begin, end, scratch);
+                        });
+    case Algorithm::kColumns:
+      return for_blocks(context.pool, p.batch, bytes, kColumnGroup, 2 * cube(p.n),
+                        kernels.inverse_columns_scratch(p.dtype, p.n),
+                        [&](int64_t begin, int64_t end, void* scratch) {
+                          kernels.inverse_columns(p, begin, end, scratch);
+                        });
+    default:
+      return invert_blocked(p, context.pool);
+  }
 }
 
 void launch(const TripleProductProblem& p, const Context& context) {
@@ -133,7 +144,7 @@ void launch(const TripleProductProblem& p, const Context& context) {
   int64_t bytes = p.n * p.n * element_bytes(p.dtype);
   advise_huge_pages(p.y, bytes * p.batch);
   const KernelSet& kernels = kernel_set();
-  for_blocks(context.pool, p.batch, bytes, 4 * cube(p.n),
+  for_blocks(context.pool, p.batch, bytes, kLaneGroup, 4 * cube(p.n),
              kernels.triple_product_lanes_scratch(p.dtype, p.n),
              [&](int64_t begin, int64_t end, void* scratch) {
                kernels.triple_product_lanes(p, begin, end, scratch);
@@ -142,7 +153,7 @@ void launch(const TripleProductProblem& p, const Context& context) {
 
 void launch(const CopyProblem& p, const Context& context) {
   advise_huge_pages(p.dst, p.bytes);
-  for_blocks(context.pool, p.bytes, 1, 1, 0, [&](int64_t begin, int64_t end, void*) {
+  for_blocks(context.pool, p.bytes, 1, 1, 1, 0, [&](int64_t begin, int64_t end, void*) {
     std::memcpy(static_cast<char*>(p.dst) + begin, static_cast<const char*>(p.src) + begin,
                 end - begin);
   });

@@ -18,8 +18,9 @@ struct RawVector {
 };
 
 // W integers as wide as the reals they go with: masks (0 or −1), row indices, bit patterns.
-template <class I, int W>
+template <class I, int W_>
 struct IVec {
+  static constexpr int W = W_;
   using Raw = typename RawVector<I, W>::type;
   Raw v;
   IVec() = default;
@@ -33,6 +34,11 @@ struct IVec {
   JAXINV_INLINE IVec operator+(IVec b) const { return Raw(v + b.v); }
   JAXINV_INLINE IVec operator-(IVec b) const { return Raw(v - b.v); }
 };
+
+template <class I>
+constexpr I row_limit() {
+  return I(1) << 30;
+}
 
 template <class R_, int W_>
 struct RVec {
@@ -195,65 +201,86 @@ JAXINV_INLINE CVec<R, W> fma(CVec<R, W> a, CVec<R, W> b, CVec<R, W> c) {
   return {fnma(a.im, b.im, fma(a.re, b.re, c.re)), fma(a.im, b.re, fma(a.re, b.im, c.im))};
 }
 
-template <class Raw, int... kIndex>
-JAXINV_INLINE Raw shuffle(Raw a, Raw b, std::integer_sequence<int, kIndex...>) {
-#ifdef __clang__
-  return __builtin_shufflevector(a, b, kIndex...);
-#else
-  using I = std::conditional_t<sizeof(a[0]) == 4, int32_t, int64_t>;
-  return __builtin_shuffle(a, b, typename RawVector<I, sizeof...(kIndex)>::type{kIndex...});
-#endif
+// 0, 1, 2, … in the lanes.
+template <class Index, int... i>
+JAXINV_INLINE Index lane_numbers(std::integer_sequence<int, i...>) {
+  return typename Index::Raw{i...};
+}
+template <class Index>
+JAXINV_INLINE Index lane_numbers() {
+  return lane_numbers<Index>(std::make_integer_sequence<int, Index::W>{});
 }
 
-// Which element of (a, b) goes to place i of the low or high result of a transpose stage. `lane` is
-// the span inside which elements move (128 bits: one cheap instruction); 0 means blocks of `size`
-// change places between a and b.
-constexpr int transpose_source(int i, int w, int size, int lane, bool high) {
-  if (lane == 0) {
-    bool odd = (i / size) % 2;
-    return high ? (odd ? w + i : i + size) : (odd ? w + i - size : i);
-  }
-  int base = i / lane * lane, place = i % lane;
-  int source = base + place / (2 * size) * size + place % size + (high ? lane / 2 : 0);
-  return place % (2 * size) < size ? source : w + source;
+// What stays of x where the mask is set; zero elsewhere.
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> keep(typename RVec<R, W>::Index mask, RVec<R, W> x) {
+  return RVec<R, W>::from_bits(mask & x.bits());
 }
-template <int w, int size, int lane, bool high, class Raw, int... i>
-JAXINV_INLINE Raw transpose_shuffle(Raw a, Raw b, std::integer_sequence<int, i...>) {
-  return shuffle(a, b, std::integer_sequence<int, transpose_source(i, w, size, lane, high)...>{});
+template <class R, int W>
+JAXINV_INLINE CVec<R, W> keep(typename RVec<R, W>::Index mask, CVec<R, W> x) {
+  return {keep(mask, x.re), keep(mask, x.im)};
 }
 
-// Stages inside 128-bit lanes, then stages that exchange whole lanes.
-template <int W, int size, class Raw>
-JAXINV_INLINE void transpose_stages(Raw (&v)[W]) {
-  constexpr int kLane = W * int(sizeof(v[0][0])) < 16 ? W : 16 / int(sizeof(v[0][0]));
-  constexpr auto kAll = std::make_integer_sequence<int, W>{};
-  if constexpr (size < W) {
-    constexpr int kSpan = size < kLane ? kLane : 0;
-    JAXINV_UNROLL
-    for (int i = 0; i < W; ++i) {
-      if (i & size) continue;
-      Raw a = v[i], b = v[i + size];
-      v[i] = transpose_shuffle<W, size, kSpan, false>(a, b, kAll);
-      v[i + size] = transpose_shuffle<W, size, kSpan, true>(a, b, kAll);
-    }
-    transpose_stages<W, 2 * size>(v);
-  }
+// pivot_key as integers, which compare faster and put NaN on top.
+template <class R, int W>
+JAXINV_INLINE typename RVec<R, W>::Index pivot_key_bits(RVec<R, W> x) {
+  return abs(x).bits();
+}
+template <class R, int W>
+JAXINV_INLINE typename RVec<R, W>::Index pivot_key_bits(CVec<R, W> x) {
+  return abs(abs(x.re) + abs(x.im)).bits();
 }
 
-// v[i][j] ↔ v[j][i]
-template <int W, class Raw>
-JAXINV_INLINE void transpose(Raw (&v)[W]) {
-  transpose_stages<W, 1>(v);
-  // The stages inside a lane leave its columns in bit-reversed order.
-  constexpr int kLane = W * int(sizeof(v[0][0])) < 16 ? W : 16 / int(sizeof(v[0][0]));
-  if constexpr (kLane == 4) {
-    JAXINV_UNROLL
-    for (int i = 0; i < W; i += 4) {
-      Raw second = v[i + 1];
-      v[i + 1] = v[i + 2];
-      v[i + 2] = second;
-    }
-  }
+// 1/x, for a pivot whose reciprocal is_usual; anything for others.
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> usual_reciprocal(RVec<R, W> x) {
+  return reciprocal(x);
+}
+template <class R, int W>
+JAXINV_INLINE CVec<R, W> usual_reciprocal(CVec<R, W> x) {
+  RVec<R, W> scale = pivot_scale(x);  // |x|² would overflow long before 1/x does
+  return reciprocal(x * scale) * scale;
+}
+
+// False where a reciprocal overflowed, is not a number, or is so small that it may lose its last bits.
+template <class R, int W>
+JAXINV_INLINE bool is_usual(RVec<R, W> r) {
+  using I = typename RVec<R, W>::I;
+  using U = std::make_unsigned_t<I>;
+  constexpr int kMantissa = sizeof(R) == 4 ? 23 : 52;
+  constexpr U kLow = U(4) << kMantissa, kHigh = (sizeof(R) == 4 ? U(252) : U(2044)) << kMantissa;
+  const U size = U(r.bits().v[0]) & ~(U(1) << (8 * sizeof(R) - 1));
+  return size - kLow < kHigh - kLow;
+}
+template <class R, int W>
+JAXINV_INLINE bool is_usual(CVec<R, W> r) {
+  return is_usual(abs(r.re) + abs(r.im));
+}
+
+template <class R, int W>
+JAXINV_INLINE RVec<R, W>& real_part(RVec<R, W>& x) {
+  return x;
+}
+template <class R, int W>
+JAXINV_INLINE RVec<R, W>& real_part(CVec<R, W>& x) {
+  return x.re;
+}
+
+template <class I, int W>
+JAXINV_INLINE IVec<I, W> larger(IVec<I, W> a, IVec<I, W> b) {
+  return typename IVec<I, W>::Raw(a.v > b.v ? a.v : b.v);
+}
+
+// The larger of `size` and the magnitude of x, as bits.
+template <class R, int W>
+JAXINV_INLINE typename RVec<R, W>::Index larger_magnitude(typename RVec<R, W>::Index size,
+                                                          RVec<R, W> x) {
+  return larger(size, abs(x).bits());
+}
+template <class R, int W>
+JAXINV_INLINE typename RVec<R, W>::Index larger_magnitude(typename RVec<R, W>::Index size,
+                                                          CVec<R, W> x) {
+  return larger_magnitude(larger_magnitude(size, x.re), x.im);
 }
 
 }  // namespace JAXINV_NAMESPACE

@@ -141,18 +141,29 @@ void run_backwards(void*, int64_t count, void (*body)(void*, int64_t), void* arg
   while (count-- > 0) body(arg, count);
 }
 
-void invert(const InverseProblem& p, bool blocked, const cpu::Team* team = nullptr) {
+enum class Kernel { kLanes, kColumns, kBlocked };
+constexpr const char* kKernelNames[] = {"lanes", "columns", "blocked"};
+
+void invert(const InverseProblem& p, Kernel kernel, const cpu::Team* team = nullptr) {
   const cpu::KernelSet& set = cpu::JAXINV_KERNEL_SET;
-  if (!blocked) {
-    Scratch scratch(set.inverse_lanes_scratch(p.dtype, p.n));
-    return set.inverse_lanes(p, 0, p.batch, scratch.memory.get());
+  switch (kernel) {
+    case Kernel::kLanes: {
+      Scratch scratch(set.inverse_lanes_scratch(p.dtype, p.n));
+      return set.inverse_lanes(p, 0, p.batch, scratch.memory.get());
+    }
+    case Kernel::kColumns: {
+      Scratch scratch(set.inverse_columns_scratch(p.dtype, p.n));
+      return set.inverse_columns(p, 0, p.batch, scratch.memory.get());
+    }
+    case Kernel::kBlocked: {
+      Scratch scratch(set.inverse_blocked_scratch(p.dtype, p.n));
+      for (int64_t i = 0; i < p.batch; ++i) set.inverse_blocked(p, i, scratch.memory.get(), team);
+    }
   }
-  Scratch scratch(set.inverse_blocked_scratch(p.dtype, p.n));
-  for (int64_t i = 0; i < p.batch; ++i) set.inverse_blocked(p, i, scratch.memory.get(), team);
 }
 
 // A batch with a singular matrix (a zero column) in its middle and, after it, one with a NaN.
-void test_inverse(const Type& type, int64_t n, int64_t batch, bool blocked, int offset,
+void test_inverse(const Type& type, int64_t n, int64_t batch, Kernel kernel, int offset,
                   std::mt19937_64& random) {
   std::normal_distribution<double> normal;
   const int64_t singular = batch > 2 ? batch / 2 : -1, poisoned = batch > 2 ? batch / 2 + 1 : -1;
@@ -167,7 +178,7 @@ void test_inverse(const Type& type, int64_t n, int64_t batch, bool blocked, int 
   }
   InverseProblem p{type.dtype,      Structure::kGeneral, n, batch, a.data(), x.data(), info.data(),
                    mantissa.data(), exponent.data()};
-  invert(p, blocked);
+  invert(p, kernel);
   for (int64_t index = 0; index < batch; ++index) {
     Matrix in = matrix_of(a, index, n), out = matrix_of(x, index, n);
     if (index == singular || index == poisoned) {
@@ -183,7 +194,7 @@ void test_inverse(const Type& type, int64_t n, int64_t batch, bool blocked, int 
     long double left = residual(out, in, n, type.epsilon);
     long double right = residual(in, out, n, type.epsilon);
     EXPECT(std::max(left, right) <= 30, "%s n=%ld batch=%ld %s: residuals %Lg %Lg", type.name,
-           long(n), long(batch), blocked ? "blocked" : "lanes", left, right);
+           long(n), long(batch), kKernelNames[int(kernel)], left, right);
     // Alone, and by a team in another order: the same bits.
     const cpu::Team team{nullptr, run_backwards};
     InverseProblem alone = p;
@@ -193,7 +204,7 @@ void test_inverse(const Type& type, int64_t n, int64_t batch, bool blocked, int 
     alone.info = nullptr;
     alone.mantissa = nullptr;
     alone.exponent = nullptr;
-    invert(alone, blocked, &team);
+    invert(alone, kernel, &team);
     EXPECT(!memcmp(again.data(), static_cast<char*>(x.data()) + index * n * n * type.bytes,
                    n * n * type.bytes),
            "%s n=%ld batch=%ld: bits differ alone", type.name, long(n), long(batch));
@@ -283,15 +294,23 @@ void test_half() {
 int run() {
   std::mt19937_64 random(7);
   for (const Type& type : kTypes) {
-    for (int64_t n : {1, 2, 3, 4, 5, 7, 8, 9, 12, 17, 32}) {
+    for (int64_t n : {1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 15, 17, 32}) {
       for (int64_t batch : {1, 3, 4, 8, 19}) {
-        test_inverse(type, n, batch, false, int(batch + n) % 3, random);
+        const int offset = int(batch + n) % 3;
+        if (n <= inverse_lanes_max(type.dtype)) {
+          test_inverse(type, n, batch, Kernel::kLanes, offset, random);
+        }
+        // Above a quarter of the widest vector: fewer rows are for the lanes alone.
+        if (n > 4) test_inverse(type, n, batch, Kernel::kColumns, offset, random);
         test_triple_product(type, n, batch, int(batch + 3 * n) % 16, int(n) % 3, random);
       }
     }
+    for (int64_t n : {33, 64, 95, 128}) {
+      test_inverse(type, n, 3, Kernel::kColumns, int(n) % 3, random);
+    }
     for (int flags = 0; flags < 16; ++flags) test_triple_product(type, 6, 5, flags, 1, random);
     for (int64_t n : {1, 2, 5, 16, 33, 40, 64, 65, 97}) {
-      test_inverse(type, n, 3, true, int(n) % 3, random);
+      test_inverse(type, n, 3, Kernel::kBlocked, int(n) % 3, random);
     }
   }
   test_scalar_body<1, double>(random);

@@ -1,0 +1,120 @@
+// What moves numbers between the lanes of vectors: transposes, reductions over the lanes, the two parts of
+// complex numbers taken apart and put together.
+#pragma once
+
+#include "cpu/simd.h"
+
+namespace jaxinv {
+namespace JAXINV_NAMESPACE {
+
+template <class Raw, int... kIndex>
+JAXINV_INLINE Raw shuffle(Raw a, Raw b, std::integer_sequence<int, kIndex...>) {
+#ifdef __clang__
+  return __builtin_shufflevector(a, b, kIndex...);
+#else
+  using I = std::conditional_t<sizeof(a[0]) == 4, int32_t, int64_t>;
+  return __builtin_shuffle(a, b, typename RawVector<I, sizeof...(kIndex)>::type{kIndex...});
+#endif
+}
+
+template <int distance, class Raw, int... i>
+JAXINV_INLINE Raw exchange_lanes(Raw x, std::integer_sequence<int, i...>) {
+  return shuffle(x, x, std::integer_sequence<int, (i ^ distance)...>{});
+}
+
+// The largest lane, in every lane.
+template <int distance = 0, class I, int W>
+JAXINV_INLINE IVec<I, W> largest_lane(IVec<I, W> x) {
+  constexpr int kDistance = distance ? distance : W / 2;
+  IVec<I, W> y =
+      larger(x, IVec<I, W>(exchange_lanes<kDistance>(x.v, std::make_integer_sequence<int, W>{})));
+  if constexpr (kDistance > 1) {
+    return largest_lane<kDistance / 2>(y);
+  } else {
+    return y;
+  }
+}
+
+// The lowest row among the lanes with the largest key.
+template <class I, int W>
+JAXINV_INLINE I lowest_where_largest(IVec<I, W> key, IVec<I, W> row) {
+  using Index = IVec<I, W>;
+  // Negated, so that one reduction serves.
+  Index candidate = select(key == largest_lane(key), Index(I(0)) - row, Index(-row_limit<I>()));
+  return -largest_lane(candidate).v[0];
+}
+
+// Which element of (a, b) goes to place i of the low or high result of a transpose stage. `lane` is
+// the span inside which elements move (128 bits: one cheap instruction); 0 means blocks of `size`
+// change places between a and b.
+constexpr int transpose_source(int i, int w, int size, int lane, bool high) {
+  if (lane == 0) {
+    bool odd = (i / size) % 2;
+    return high ? (odd ? w + i : i + size) : (odd ? w + i - size : i);
+  }
+  int base = i / lane * lane, place = i % lane;
+  int source = base + place / (2 * size) * size + place % size + (high ? lane / 2 : 0);
+  return place % (2 * size) < size ? source : w + source;
+}
+template <int w, int size, int lane, bool high, class Raw, int... i>
+JAXINV_INLINE Raw transpose_shuffle(Raw a, Raw b, std::integer_sequence<int, i...>) {
+  return shuffle(a, b, std::integer_sequence<int, transpose_source(i, w, size, lane, high)...>{});
+}
+
+// Stages inside 128-bit lanes, then stages that exchange whole lanes.
+template <int W, int size, class Raw>
+JAXINV_INLINE void transpose_stages(Raw (&v)[W]) {
+  constexpr int kLane = W * int(sizeof(v[0][0])) < 16 ? W : 16 / int(sizeof(v[0][0]));
+  constexpr auto kAll = std::make_integer_sequence<int, W>{};
+  if constexpr (size < W) {
+    constexpr int kSpan = size < kLane ? kLane : 0;
+    JAXINV_UNROLL
+    for (int i = 0; i < W; ++i) {
+      if (i & size) continue;
+      Raw a = v[i], b = v[i + size];
+      v[i] = transpose_shuffle<W, size, kSpan, false>(a, b, kAll);
+      v[i + size] = transpose_shuffle<W, size, kSpan, true>(a, b, kAll);
+    }
+    transpose_stages<W, 2 * size>(v);
+  }
+}
+
+// v[i][j] ↔ v[j][i]
+template <int W, class Raw>
+JAXINV_INLINE void transpose(Raw (&v)[W]) {
+  transpose_stages<W, 1>(v);
+  // The stages inside a lane leave its columns in bit-reversed order.
+  constexpr int kLane = W * int(sizeof(v[0][0])) < 16 ? W : 16 / int(sizeof(v[0][0]));
+  if constexpr (kLane == 4) {
+    JAXINV_UNROLL
+    for (int i = 0; i < W; i += 4) {
+      Raw second = v[i + 1];
+      v[i + 1] = v[i + 2];
+      v[i + 2] = second;
+    }
+  }
+}
+
+// Every second element of (a, b) from the first on, and the way back: elements of a and b in turns.
+template <int first, class Raw, int... i>
+JAXINV_INLINE Raw every_second(Raw a, Raw b, std::integer_sequence<int, i...>) {
+  return shuffle(a, b, std::integer_sequence<int, (2 * i + first)...>{});
+}
+template <int first, class Raw>
+JAXINV_INLINE Raw every_second(Raw a, Raw b) {
+  constexpr int kLanes = sizeof(Raw) / sizeof(a[0]);
+  return every_second<first>(a, b, std::make_integer_sequence<int, kLanes>{});
+}
+template <bool high, class Raw, int... i>
+JAXINV_INLINE Raw alternate(Raw a, Raw b, std::integer_sequence<int, i...>) {
+  constexpr int kLanes = sizeof...(i), kFirst = high ? kLanes / 2 : 0;
+  return shuffle(a, b, std::integer_sequence<int, (kFirst + i / 2 + (i % 2) * kLanes)...>{});
+}
+template <bool high, class Raw>
+JAXINV_INLINE Raw alternate(Raw a, Raw b) {
+  constexpr int kLanes = sizeof(Raw) / sizeof(a[0]);
+  return alternate<high>(a, b, std::make_integer_sequence<int, kLanes>{});
+}
+
+}  // namespace JAXINV_NAMESPACE
+}  // namespace jaxinv
