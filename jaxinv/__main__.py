@@ -1,16 +1,16 @@
-"""`python -m jaxinv`: info, demo, check, explain."""
+"""`python -m jaxinv`: info, demo, check, explain, bench."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from jaxinv._cli import check, demo, explain, info
+from jaxinv._cli import bench, check, demo, explain, info
 from jaxinv._cli.backend import CommandError
 from jaxinv._cli.output import make_output
 from jaxinv._version import __version__
 
-# A new command is a module of `_cli/` and a name here.
-COMMANDS = (info, demo, check, explain)
+# A new command is a module or package of `_cli/` and a name here.
+COMMANDS = (info, demo, check, explain, bench)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -122,6 +122,18 @@ _disabled, _switches = _read_switches()
 _module, _reason = _load()
 
 
+def register_yardsticks() -> None:
+    """Registers the custom calls that only the benchmarks call: `jaxinv_copy`, which copies and no more.
+
+    Raises RuntimeError where the compiled module is not in use.
+    """
+    if _module is None or _reason:
+        raise RuntimeError(_reason)
+    for platform, targets in _module.yardsticks().items():
+        for name, capsule in targets.items():
+            jax.ffi.register_ffi_target(name, capsule, platform=platform)
+
+
 def switches() -> dict[str, str]:
     """The environment variables that were read at import, with their values ("" where unset)."""
     return {"JAXINV_DISABLE": ",".join(sorted(_disabled)), **_switches}

@@ -12,13 +12,19 @@ def _gaussian(rng, count, n, is_complex):
     return a + 1j * rng.normal(size=(count, n, n)) if is_complex else a
 
 
-def _orthogonal(rng, count, n, is_complex):
+def orthogonal(rng: np.random.Generator, count: int, n: int, is_complex: bool) -> np.ndarray:
+    """Orthogonal or unitary matrices (count, n, n)."""
     return np.linalg.qr(_gaussian(rng, count, n, is_complex))[0]
+
+
+def of_condition(left: np.ndarray, right: np.ndarray, condition: float) -> np.ndarray:
+    """U Σ Vᴴ with singular values evenly spaced in logarithm, from 1 down to 1/condition."""
+    return (left * np.logspace(0, -np.log10(condition), left.shape[-1])) @ right
 
 
 def _affine(rng, count, rigid):
     a = np.tile(np.eye(4), (count, 1, 1))
-    a[:, :3, :3] = _orthogonal(rng, count, 3, False) if rigid else rng.normal(size=(count, 3, 3))
+    a[:, :3, :3] = orthogonal(rng, count, 3, False) if rigid else rng.normal(size=(count, 3, 3))
     a[:, :3, 3] = rng.normal(scale=10, size=(count, 3))
     return a
 
@@ -32,12 +38,11 @@ def generate(
     """
     count = 8 if n <= 16 else 2 if n <= 40 else 1
     gaussian = _gaussian(rng, count, n, is_complex)
-    left, right = (_orthogonal(rng, count, n, is_complex) for _ in range(2))
+    left, right = (orthogonal(rng, count, n, is_complex) for _ in range(2))
     yield "Gaussian", gaussian
     yield "orthogonal", left
     for condition in (10.0, np.sqrt(worst_condition), worst_condition):
-        # U Σ Vᴴ with singular values evenly spaced in logarithm, from 1 down to 1/condition.
-        yield f"condition {condition:.0e}", (left * np.logspace(0, -np.log10(condition), n)) @ right
+        yield f"condition {condition:.0e}", of_condition(left, right, condition)
     yield "positive definite", gaussian @ gaussian.conj().swapaxes(-1, -2) / n + np.eye(n)
     yield "permutation", np.stack([np.eye(n)[rng.permutation(n)] for _ in range(count)])
     grades = np.logspace(0, -2, n)

@@ -1,0 +1,94 @@
+"""A process of one peer: `python -m jaxinv._cli.bench.worker PEER [--portable]`.
+
+Reads requests as lines of JSON and answers each by a line: {"case": ...} makes a call ready and answers with
+the time of one, {"repetitions": ...} with the time of each. Ends when its standard input does.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+
+import jax
+import jaxlib
+import numpy as np
+
+from jaxinv import _native
+from jaxinv._cli.bench.peers import PEERS, YARDSTICKS, make
+from jaxinv._cli.bench.suite import Case
+
+_SEED = 20261121
+
+
+def _read(requests: queue.SimpleQueue) -> None:
+    """Reads on a thread of its own, so that the process ends with its parent also where a call hangs."""
+    for line in sys.stdin:
+        requests.put(json.loads(line))
+    os._exit(0)
+
+
+def _versions(peer: str) -> dict[str, str]:
+    versions = {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "numpy": np.__version__}
+    if peer != YARDSTICKS and PEERS[peer].module not in (*versions, "jaxinv"):
+        # Imported now, not while a case is timed.
+        from importlib import import_module, metadata
+
+        import_module(PEERS[peer].module)
+        versions[peer] = metadata.version(PEERS[peer].module)
+    return versions
+
+
+def _prepare(peer: str, case: Case):
+    """The call, compiled, and the time of one."""
+    call = make(peer, case, _SEED)
+    call()
+    begin = time.perf_counter()
+    call()
+    return call, time.perf_counter() - begin
+
+
+def _repeat(call, repetitions: int) -> dict:
+    if repetitions > 1:
+        call()  # what the caches held is another peer's
+    seconds = []
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(repetitions):
+        begin = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begin)
+    return {"seconds": seconds, "cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+
+
+def main(peer: str, portable: bool) -> None:
+    # Answers go where standard output was; what a library prints there goes to standard error.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    if portable:
+        _native.use_portable()
+
+    def answer(value: dict) -> None:
+        print(json.dumps(value), file=answers, flush=True)
+
+    answer({"versions": _versions(peer)})
+    requests: queue.SimpleQueue = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    call = None
+    while True:
+        request = requests.get()
+        try:
+            if "case" in request:
+                call = None  # frees the arrays of the last one first
+                call, seconds = _prepare(peer, Case(**request["case"]))
+                answer({"seconds": seconds})
+            else:
+                answer(_repeat(call, request["repetitions"]))
+        except Exception as error:  # whatever a peer raises is its result
+            answer({"error": f"{type(error).__name__}: {error}"})
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        main(sys.argv[1], "--portable" in sys.argv[2:])
