@@ -37,10 +37,28 @@ struct Types<double> {
   using Mask = bool;
 };
 
+// The scalar a value type is made of.
+template <class Real>
+struct Scalar {
+  using type = typename Real::R;
+};
+template <>
+struct Scalar<float> {
+  using type = float;
+};
+template <>
+struct Scalar<double> {
+  using type = double;
+};
+
 JAXINV_INLINE float select(bool mask, float a, float b) { return mask ? a : b; }
 JAXINV_INLINE double select(bool mask, double a, double b) { return mask ? a : b; }
 JAXINV_INLINE int32_t select(bool mask, int32_t a, int32_t b) { return mask ? a : b; }
 JAXINV_INLINE int64_t select(bool mask, int64_t a, int64_t b) { return mask ? a : b; }
+
+// |x|; |re| + |im| for complex.
+JAXINV_INLINE float magnitude(float x) { return x < 0 ? -x : x; }
+JAXINV_INLINE double magnitude(double x) { return x < 0 ? -x : x; }
 
 // What the pivot search compares: |x| (|re| + |im| for complex), infinite for NaN.
 JAXINV_INLINE float pivot_key(float x) {
@@ -76,6 +94,13 @@ JAXINV_INLINE double pivot_scale(double x) {
   memcpy(&x, &bits, sizeof bits);
   return x;
 }
+
+// Pivots above kUsualPivot, of matrices whose squares add up to less than kUsualSquares, need no care: far from
+// where squares, reciprocals and their products leave the range.
+template <class Real>
+constexpr double kUsualPivot = sizeof(typename Scalar<Real>::type) == 4 ? 0x1p-50 : 0x1p-400;
+template <class Real>
+constexpr double kUsualSquares = sizeof(typename Scalar<Real>::type) == 4 ? 0x1p100 : 0x1p800;
 
 JAXINV_INLINE float reciprocal(float x) { return 1 / x; }
 JAXINV_INLINE double reciprocal(double x) { return 1 / x; }

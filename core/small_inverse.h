@@ -10,66 +10,91 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-// a: the matrix, replaced by its inverse. pivots: the n pivots, for the determinant. Returns
-// through `info` the first (1-based) bad step or 0, through `swaps` the row swapped in at each
-// step.
-template <int N, class V>
-JAXINV_INLINE void small_inverse(V (&a)[N][N], V (&pivots)[N], typename Types<V>::Index (&swaps)[N],
-                                 typename Types<V>::Index& info) {
+// What the body does about pivots near the ends of the floating-point range.
+enum class Pivots {
+  kUsual,    // nothing: `info` is not 0 where a pivot is too small for that, zero or NaN
+  kGuarded,  // divides by way of an exact power of two; `info`: the first (1-based) bad step or 0
+};
+
+// a: G matrices, replaced by their inverses; they take turns, since each step is one chain of dependent
+// operations. pivots: the n pivots of each, for the determinant. swaps: the row swapped in at each step.
+template <int N, Pivots kPivots, int G, class V>
+JAXINV_INLINE void small_inverse(V (&a)[G][N][N], V (&pivots)[G][N],
+                                 typename Types<V>::Index (&swaps)[G][N],
+                                 typename Types<V>::Index (&info)[G]) {
   using Real = typename Types<V>::Real;
   using Index = typename Types<V>::Index;
   using Mask = typename Types<V>::Mask;
-  info = Index(0);
+  JAXINV_UNROLL
+  for (int g = 0; g < G; ++g) info[g] = Index(0);
   JAXINV_UNROLL
   for (int k = 0; k < N; ++k) {
-    Real best = pivot_key(a[k][k]);
-    Index row = Index(k);
     JAXINV_UNROLL
-    for (int i = k + 1; i < N; ++i) {
-      Real key = pivot_key(a[i][k]);
-      Mask larger = key > best;
-      best = select(larger, key, best);
-      row = select(larger, Index(i), row);
-    }
-    swaps[k] = row;
-    JAXINV_UNROLL
-    for (int i = k + 1; i < N; ++i) {
-      Mask here = row == Index(i);
+    for (int g = 0; g < G; ++g) {
+      V(&x)[N][N] = a[g];
+      // Unusual matrices are done again: which of their pivots is found does not matter.
+      auto key_of = [](const V& y) {
+        return kPivots == Pivots::kUsual ? magnitude(y) : pivot_key(y);
+      };
+      Real best = key_of(x[k][k]);
+      Index row = Index(k);
       JAXINV_UNROLL
-      for (int j = 0; j < N; ++j) {
-        V other = a[i][j];
-        a[i][j] = select(here, a[k][j], other);
-        a[k][j] = select(here, other, a[k][j]);
+      for (int i = k + 1; i < N; ++i) {
+        Real key = key_of(x[i][k]);
+        Mask larger = key > best;
+        best = select(larger, key, best);
+        row = select(larger, Index(i), row);
       }
-    }
-    V pivot = a[k][k];
-    pivots[k] = pivot;
-    info = select(bad_pivot(pivot) & (info == Index(0)), Index(k + 1), info);
-    // Dividing by way of an exact power of two: a denormal pivot must not make 0 · inf.
-    Real scale = pivot_scale(pivot);
-    V inverse = reciprocal(pivot * scale);
-    a[k][k] = V(1);
-    JAXINV_UNROLL
-    for (int j = 0; j < N; ++j) a[k][j] = (a[k][j] * scale) * inverse;
-    JAXINV_UNROLL
-    for (int i = 0; i < N; ++i) {
-      if (i == k) continue;
-      V factor = a[i][k];
-      a[i][k] = V(0);
+      swaps[g][k] = row;
       JAXINV_UNROLL
-      for (int j = 0; j < N; ++j) a[i][j] = fnma(factor, a[k][j], a[i][j]);
+      for (int i = k + 1; i < N; ++i) {
+        Mask here = row == Index(i);
+        JAXINV_UNROLL
+        for (int j = 0; j < N; ++j) {
+          V other = x[i][j];
+          x[i][j] = select(here, x[k][j], other);
+          x[k][j] = select(here, other, x[k][j]);
+        }
+      }
+      V pivot = x[k][k];
+      pivots[g][k] = pivot;
+      x[k][k] = V(1);
+      if constexpr (kPivots == Pivots::kGuarded) {
+        info[g] = select(bad_pivot(pivot) & (info[g] == Index(0)), Index(k + 1), info[g]);
+        // A denormal pivot must not make 0 · inf.
+        Real scale = pivot_scale(pivot);
+        V inverse = reciprocal(pivot * scale);
+        JAXINV_UNROLL
+        for (int j = 0; j < N; ++j) x[k][j] = (x[k][j] * scale) * inverse;
+      } else {
+        info[g] = select(best > Real(kUsualPivot<Real>), info[g], Index(k + 1));
+        V inverse = reciprocal(pivot);
+        JAXINV_UNROLL
+        for (int j = 0; j < N; ++j) x[k][j] = x[k][j] * inverse;
+      }
+      JAXINV_UNROLL
+      for (int i = 0; i < N; ++i) {
+        if (i == k) continue;
+        V factor = x[i][k];
+        x[i][k] = V(0);
+        JAXINV_UNROLL
+        for (int j = 0; j < N; ++j) x[i][j] = fnma(factor, x[k][j], x[i][j]);
+      }
     }
   }
   JAXINV_UNROLL
-  for (int k = N - 2; k >= 0; --k) {
+  for (int g = 0; g < G; ++g) {
     JAXINV_UNROLL
-    for (int j = k + 1; j < N; ++j) {
-      Mask here = swaps[k] == Index(j);
+    for (int k = N - 2; k >= 0; --k) {
       JAXINV_UNROLL
-      for (int i = 0; i < N; ++i) {
-        V other = a[i][j];
-        a[i][j] = select(here, a[i][k], other);
-        a[i][k] = select(here, other, a[i][k]);
+      for (int j = k + 1; j < N; ++j) {
+        Mask here = swaps[g][k] == Index(j);
+        JAXINV_UNROLL
+        for (int i = 0; i < N; ++i) {
+          V other = a[g][i][j];
+          a[g][i][j] = select(here, a[g][i][k], other);
+          a[g][i][k] = select(here, other, a[g][i][k]);
+        }
       }
     }
   }

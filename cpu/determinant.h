@@ -70,6 +70,47 @@ JAXINV_INLINE R failed_mantissa(const S* a, int64_t count, bool zero_pivot) {
   return zero_pivot && sum == 0 ? R(0) : R(__builtin_nan(""));
 }
 
+// info, mantissa and exponent of one group, where asked for.
+template <class V>
+JAXINV_INLINE void store_group_by_products(const InverseProblem& p, int64_t index, int64_t count,
+                                           const typename V::R* a, const V* pivots,
+                                           typename V::Index info, typename V::Index odd,
+                                           typename V::Index shift) {
+  using R = typename V::R;
+  int64_t reals = p.n * p.n * V::kParts;
+  auto matrix_of = [&](int lane) { return matrix_of_lane<R, V::W>(lane, reals); };
+  if (p.info) {
+    for (int lane = 0; lane < V::W; ++lane) {
+      if (matrix_of(lane) < count) p.info[index + matrix_of(lane)] = int32_t(info.v[lane]);
+    }
+  }
+  if (!p.mantissa) return;
+  V mantissa;
+  typename V::Index exponent;
+  determinant<V>(p.n, [&](int64_t k) { return pivots[k]; }, odd, mantissa, exponent);
+  R* out = static_cast<R*>(p.mantissa) + index * V::kParts;
+  R values[V::kParts * V::W];
+  mantissa.store(values);
+  for (int lane = 0; lane < V::W; ++lane) {
+    const int64_t matrix = matrix_of(lane);
+    if (matrix >= count) continue;
+    bool failed = info.v[lane] != 0;
+    R special = 0;
+    if (failed) {
+      R pivot[V::kParts * V::W];
+      pivots[info.v[lane] - 1].store(pivot);
+      bool zero = pivot[lane] == 0 && (V::kParts == 1 || pivot[(V::kParts - 1) * V::W + lane] == 0);
+      special = failed_mantissa<R>(a + matrix * reals, reals, zero);
+    }
+    for (int part = 0; part < V::kParts; ++part) {
+      out[matrix * V::kParts + part] = failed ? special : values[part * V::W + lane];
+    }
+    // The determinant of the matrix before it was multiplied by 2^shift.
+    int64_t value = exponent.v[lane] - p.n * shift.v[lane];
+    p.exponent[index + matrix] = failed ? 0 : int32_t(value);
+  }
+}
+
 // What stands beside the inverse of one matrix that was eliminated on its own: info, mantissa and exponent,
 // where asked for. `pivots`: its n pivots; `shift`: the power of two it was multiplied by.
 template <class S>

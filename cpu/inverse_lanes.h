@@ -1,4 +1,4 @@
-// Algorithm: Gauss-Jordan with partial pivoting. Few rows: the body of core/small_inverse.h, unrolled;
+// Algorithm: Gauss-Jordan with partial pivoting. Few rows: cpu/inverse_unrolled.h;
 // above: a tile of n × n vectors with implicit pivoting (rows never move, a lane mask says which row
 // is the pivot; one permutation at the store).
 // Lanes: one matrix each.
@@ -6,8 +6,8 @@
 // Memory: the tile, n² vectors (32 KB at n = 32 with 8 float32 lanes), and one group for staging.
 #pragma once
 
-#include "core/small_inverse.h"
 #include "cpu/determinant.h"
+#include "cpu/inverse_unrolled.h"
 #include "cpu/lanes.h"
 #include "cpu/range.h"
 
@@ -174,83 +174,6 @@ JAXINV_INLINE Index odd_permutation(int n, const Index* pivot_row) {
   return odd;
 }
 
-// info, mantissa and exponent of one group, where asked for.
-template <class V>
-JAXINV_INLINE void store_group_by_products(const InverseProblem& p, int64_t index, int64_t count,
-                                           const typename V::R* a, const V* pivots,
-                                           typename V::Index info, typename V::Index odd,
-                                           typename V::Index shift) {
-  using R = typename V::R;
-  if (p.info) {
-    for (int64_t lane = 0; lane < count; ++lane) p.info[index + lane] = int32_t(info.v[lane]);
-  }
-  if (!p.mantissa) return;
-  V mantissa;
-  typename V::Index exponent;
-  determinant<V>(p.n, [&](int64_t k) { return pivots[k]; }, odd, mantissa, exponent);
-  R* out = static_cast<R*>(p.mantissa) + index * V::kParts;
-  R values[V::kParts * V::W];
-  mantissa.store(values);
-  int64_t reals = p.n * p.n * V::kParts;
-  for (int64_t lane = 0; lane < count; ++lane) {
-    bool failed = info.v[lane] != 0;
-    R special = 0;
-    if (failed) {
-      R pivot[V::kParts * V::W];
-      pivots[info.v[lane] - 1].store(pivot);
-      bool zero = pivot[lane] == 0 && (V::kParts == 1 || pivot[(V::kParts - 1) * V::W + lane] == 0);
-      special = failed_mantissa<R>(a + lane * reals, reals, zero);
-    }
-    for (int part = 0; part < V::kParts; ++part) {
-      out[lane * V::kParts + part] = failed ? special : values[part * V::W + lane];
-    }
-    // The determinant of the matrix before it was multiplied by 2^shift.
-    int64_t value = exponent.v[lane] - p.n * shift.v[lane];
-    p.exponent[index + lane] = failed ? 0 : int32_t(value);
-  }
-}
-
-// n = N, everything in registers (as far as they go).
-template <class S, int N>
-void inverse_unrolled(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  using R = typename Storage<S>::R;
-  constexpr int kParts = Storage<S>::kParts;
-  constexpr int kReals = N * N * kParts;
-  constexpr int W = lanes_for<R>(kReals);
-  using V = Value<R, W, kParts>;
-  using Index = typename V::Index;
-  using I = typename Types<V>::Real::I;
-  R* staging = static_cast<R*>(scratch);
-  for (int64_t index = begin; index < end; index += W) {
-    const R* a = group_in<S, W>(p.a, index, end, kReals, staging);
-    V matrix[N][N], pivots[N];
-    Index swaps[N], info;
-    R* tile = reinterpret_cast<R*>(matrix);
-    load_lanes<R, W>(a, kReals, tile);
-    const LaneRange<R, W> range(tile, kReals);
-    range.apply(tile, kReals);
-    small_inverse<N>(matrix, pivots, swaps, info);
-    range.apply(tile, kReals);
-    V nan = V(R(__builtin_nan("")));
-    if constexpr (kParts == 2) nan.im = nan.re;
-    Index fine = info == Index(I(0));
-    JAXINV_UNROLL
-    for (int i = 0; i < N; ++i) {
-      JAXINV_UNROLL
-      for (int j = 0; j < N; ++j) matrix[i][j] = select(fine, matrix[i][j], nan);
-    }
-    if (p.info || p.mantissa) {
-      Index odd(I(0));
-      for (int k = 0; k < N; ++k) odd = odd ^ ((swaps[k] == Index(I(k))) ^ Index(I(-1)));
-      store_group_by_products<V>(p, index, end - index < W ? end - index : W, a, pivots, info, odd,
-                                 range.shift);
-    }
-    R* x = group_out<S, W>(p.x, index, end, kReals, staging);
-    store_lanes<R, W>(tile, kReals, x);
-    group_done<S, W>(p.x, index, end, kReals, x);
-  }
-}
-
 template <class S>
 void inverse_tiled(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
   using R = typename Storage<S>::R;
@@ -294,7 +217,9 @@ size_t inverse_lanes_scratch(int64_t n) {
   using R = typename Storage<S>::R;
   constexpr int W = kVectorBytes / int(sizeof(R));
   size_t number = sizeof(R) * W * Storage<S>::kParts;
-  return (2 * n * n + 4 * n) * number + 2 * n * sizeof(R) * W;
+  size_t tiled = (2 * n * n + 4 * n) * number + 2 * n * sizeof(R) * W;
+  size_t unrolled = inverse_unrolled_scratch<S>(n);
+  return tiled > unrolled ? tiled : unrolled;
 }
 
 // Unrolled from N down to 1, tiled above. One size more would double the time to compile this file, for a

@@ -80,12 +80,18 @@ JAXINV_INLINE void with_storage(DType dtype, F&& f) {
 template <class R, int W, int kParts>
 using Value = std::conditional_t<kParts == 2, CVec<R, W>, RVec<R, W>>;
 
+// True for matrices as large as a 128-bit lane, which are transposed inside those lanes.
+template <class R, int W>
+constexpr bool fills_lane(int64_t reals) {
+  return sizeof(R) == 4 && reals == 4 && W > 4;
+}
+
 // Lanes for matrices of `reals` reals: all of a vector, fewer where a matrix is smaller than that
-// (a transpose needs W reals of every matrix), except for single numbers, which need no transpose.
+// (a transpose needs W reals of every matrix), except where something simpler than a transpose does.
 template <class R>
 constexpr int lanes_for(int reals) {
   int lanes = kVectorBytes / int(sizeof(R));
-  if (reals == 1) return lanes;
+  if (reals <= 2 || (sizeof(R) == 4 && reals == 4)) return lanes;
   while (lanes > reals) lanes /= 2;
   return lanes;
 }
@@ -101,11 +107,32 @@ JAXINV_INLINE void for_chunks(int64_t reals, Chunk&& chunk, One&& one) {
   for (; e < reals; ++e) one(e);
 }
 
+// Which matrix of a group stands in a lane.
+template <class R, int W>
+constexpr int matrix_of_lane(int lane, int64_t reals) {
+  return fills_lane<R, W>(reals) ? lane % 4 * (W / 4) + lane / 4 : lane;
+}
+
 // tile[e] = element e of W matrices of `reals` reals standing one after another at `src`.
 template <class R, int W>
 JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile) {
   using V = RVec<R, W>;
   if (reals == 1) return V::load(src).store(tile);
+  if (reals == 2) {
+    const typename V::Raw low = V::load(src).v, high = V::load(src + W).v;
+    V(every_second<0>(low, high)).store(tile);
+    V(every_second<1>(low, high)).store(tile + W);
+    return;
+  }
+  if (fills_lane<R, W>(reals)) {
+    typename V::Raw v[4];
+    JAXINV_UNROLL
+    for (int i = 0; i < 4; ++i) v[i] = V::load(src + i * W).v;
+    transpose_lanes<W>(v);
+    JAXINV_UNROLL
+    for (int e = 0; e < 4; ++e) V(v[e]).store(tile + e * W);
+    return;
+  }
   for_chunks<W>(
       reals,
       [&](int64_t e) {
@@ -129,6 +156,21 @@ template <class R, int W>
 JAXINV_INLINE void store_lanes(const R* tile, int64_t reals, R* dst) {
   using V = RVec<R, W>;
   if (reals == 1) return V::load(tile).store(dst);
+  if (reals == 2) {
+    const typename V::Raw re = V::load(tile).v, im = V::load(tile + W).v;
+    V(alternate<false>(re, im)).store(dst);
+    V(alternate<true>(re, im)).store(dst + W);
+    return;
+  }
+  if (fills_lane<R, W>(reals)) {
+    typename V::Raw v[4];
+    JAXINV_UNROLL
+    for (int e = 0; e < 4; ++e) v[e] = V::load(tile + e * W).v;
+    transpose_lanes<W>(v);
+    JAXINV_UNROLL
+    for (int i = 0; i < 4; ++i) V(v[i]).store(dst + i * W);
+    return;
+  }
   for_chunks<W>(
       reals,
       [&](int64_t e) {

@@ -44,6 +44,29 @@ JAXINV_INLINE I lowest_where_largest(IVec<I, W> key, IVec<I, W> row) {
   return -largest_lane(candidate).v[0];
 }
 
+// True when every lane is set.
+template <class I, int W>
+JAXINV_INLINE bool all_set(IVec<I, W> mask) {
+#ifdef __AVX__
+  if constexpr (sizeof mask.v == 32) {
+    using Bits = typename RawVector<float, 8>::type;
+    return __builtin_ia32_movmskps256(Bits(mask.v)) == 255;
+  }
+#endif
+  if constexpr (sizeof mask.v < 16) {
+    bool all = true;
+    for (int lane = 0; lane < W; ++lane) all &= mask.v[lane] != 0;
+    return all;
+  } else {
+    typename RawVector<int64_t, sizeof mask.v / 8>::type words;
+    __builtin_memcpy(&words, &mask.v, sizeof words);
+    int64_t all = -1;
+    JAXINV_UNROLL
+    for (int i = 0; i < int(sizeof mask.v / 8); ++i) all &= words[i];
+    return all == -1;
+  }
+}
+
 // Which element of (a, b) goes to place i of the low or high result of a transpose stage. `lane` is
 // the span inside which elements move (128 bits: one cheap instruction); 0 means blocks of `size`
 // change places between a and b.
@@ -114,6 +137,22 @@ template <bool high, class Raw>
 JAXINV_INLINE Raw alternate(Raw a, Raw b) {
   constexpr int kLanes = sizeof(Raw) / sizeof(a[0]);
   return alternate<high>(a, b, std::make_integer_sequence<int, kLanes>{});
+}
+
+// v[i][4 q + j] ↔ v[j][4 q + i]: transposes inside each 128-bit lane.
+template <int W, class Raw>
+JAXINV_INLINE void transpose_lanes(Raw (&v)[4]) {
+  constexpr auto kAll = std::make_integer_sequence<int, W>{};
+  Raw low[2], high[2];
+  JAXINV_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    low[i] = transpose_shuffle<W, 1, 4, false>(v[2 * i], v[2 * i + 1], kAll);
+    high[i] = transpose_shuffle<W, 1, 4, true>(v[2 * i], v[2 * i + 1], kAll);
+  }
+  v[0] = transpose_shuffle<W, 2, 4, false>(low[0], low[1], kAll);
+  v[1] = transpose_shuffle<W, 2, 4, true>(low[0], low[1], kAll);
+  v[2] = transpose_shuffle<W, 2, 4, false>(high[0], high[1], kAll);
+  v[3] = transpose_shuffle<W, 2, 4, true>(high[0], high[1], kAll);
 }
 
 }  // namespace JAXINV_NAMESPACE

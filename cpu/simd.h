@@ -56,6 +56,18 @@ struct RVec {
   JAXINV_INLINE RVec operator-(RVec b) const { return Raw(v - b.v); }
   JAXINV_INLINE RVec operator*(RVec b) const { return Raw(v * b.v); }
   JAXINV_INLINE RVec operator-() const { return Raw(-v); }
+  // The same number, but not to the compiler. Whether it contracts a product with an addition depends on what else
+  // uses the product, and of the sum of two products it contracts either: here this, there that, and the bits
+  // would depend on the place in the code.
+  JAXINV_INLINE RVec opaque() const {
+    RVec x = *this;
+#if defined(__x86_64__)
+    asm("" : "+x"(x.v));
+#elif defined(__aarch64__)
+    asm("" : "+w"(x.v));
+#endif
+    return x;
+  }
   JAXINV_INLINE Index operator>(RVec b) const { return typename Index::Raw(v > b.v); }
   JAXINV_INLINE Index operator==(RVec b) const { return typename Index::Raw(v == b.v); }
   JAXINV_INLINE Index bits() const { return (typename Index::Raw)(v); }
@@ -83,7 +95,7 @@ struct CVec {
   JAXINV_INLINE explicit CVec(R x) : re(x), im(R(0)) {}
   JAXINV_INLINE CVec operator+(CVec b) const { return {re + b.re, im + b.im}; }
   JAXINV_INLINE CVec operator*(CVec b) const {
-    return {re * b.re - im * b.im, re * b.im + im * b.re};
+    return {(re * b.re).opaque() - im * b.im, (re * b.im).opaque() + im * b.re};
   }
   JAXINV_INLINE CVec operator*(Real b) const { return {re * b, im * b}; }
   JAXINV_INLINE CVec operator-() const { return {-re, -im}; }
@@ -125,6 +137,15 @@ JAXINV_INLINE RVec<R, W> abs(RVec<R, W> x) {
   using V = RVec<R, W>;
   constexpr typename V::I kSign = typename V::I(1) << (8 * sizeof(R) - 1);
   return V::from_bits(x.bits() & typename V::Index(typename V::I(~kSign)));
+}
+
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> magnitude(RVec<R, W> x) {
+  return abs(x);
+}
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> magnitude(CVec<R, W> x) {
+  return abs(x.re) + abs(x.im);
 }
 
 template <class R, int W>
@@ -178,7 +199,7 @@ JAXINV_INLINE RVec<R, W> reciprocal(RVec<R, W> x) {
 }
 template <class R, int W>
 JAXINV_INLINE CVec<R, W> reciprocal(CVec<R, W> x) {  // of a number already scaled near 1
-  RVec<R, W> r = reciprocal(x.re * x.re + x.im * x.im);
+  RVec<R, W> r = reciprocal((x.re * x.re).opaque() + x.im * x.im);
   return {x.re * r, -(x.im * r)};
 }
 

@@ -253,14 +253,20 @@ template <int N, class T>
 void test_scalar_body(std::mt19937_64& random) {
   std::normal_distribution<double> normal;
   for (int trial = 0; trial < 50; ++trial) {
-    T a[N][N], pivots[N];
-    typename kernels::Types<T>::Index swaps[N], info;
+    T a[2][N][N], b[1][N][N], pivots[2][N], pivot[1][N];
+    typename kernels::Types<T>::Index swaps[2][N], swap[1][N], info[2], infos[1];
+    for (T& x : reinterpret_cast<T(&)[2 * N * N]>(a)) x = T(normal(random));
+    memcpy(b, a[1], sizeof b);
     Matrix in(N * N), out(N * N);
-    for (int i = 0; i < N * N; ++i) in[i] = a[i / N][i % N] = T(normal(random));
-    kernels::small_inverse<N>(a, pivots, swaps, info);
-    for (int i = 0; i < N * N; ++i) out[i] = a[i / N][i % N];
+    for (int i = 0; i < N * N; ++i) in[i] = b[0][i / N][i % N];
+    kernels::small_inverse<N, kernels::Pivots::kUsual>(a, pivots, swaps, info);
+    kernels::small_inverse<N, kernels::Pivots::kGuarded>(b, pivot, swap, infos);
     long double epsilon = sizeof(T) == 4 ? 0x1p-24L : 0x1p-53L;
-    EXPECT(info == 0 && residual(in, out, N, epsilon) <= 30, "scalar body n=%d", N);
+    for (auto& x : {a[1], b[0]}) {
+      for (int i = 0; i < N * N; ++i) out[i] = x[i / N][i % N];
+      EXPECT(residual(in, out, N, epsilon) <= 30, "scalar body n=%d", N);
+    }
+    EXPECT(info[1] == 0 && infos[0] == 0, "scalar body n=%d", N);
   }
 }
 
