@@ -45,7 +45,7 @@ struct Blocked {
     if (columns * P * sizeof(R) % 4096 == 0) columns += kTileColumns;
     if (rows * P * sizeof(R) % 4096 == 0) rows += W;
     // A panel costs n · width² vector updates with a load and a store each: narrow ones for small n.
-    panel_width = n <= 384 ? 16 : 32;
+    panel_width = n <= 192 ? 16 : 32;
     if (panel_width < kTileColumns) panel_width = kTileColumns;
   }
   size_t reals() const {

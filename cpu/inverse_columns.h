@@ -38,6 +38,13 @@ JAXINV_INLINE int64_t find_pivot_row(const ColumnElimination<V>& e, const typena
   return lowest_where_largest(best, row);
 }
 
+// The other lanes. Opaque: compilers that know this for a comparison turn an AND with memory into a move and a
+// blend.
+template <class Index>
+JAXINV_INLINE Index others_than(Index lane) {
+  return opaque((lane ^ Index(-1)).v);
+}
+
 // Step c of the panel of kWidth columns from column k; of all columns where kWidth is 0.
 template <int kVectors, int kWidth, class V>
 JAXINV_INLINE void eliminate_column(ColumnElimination<V>& state, int64_t k, int64_t c) {
@@ -74,7 +81,7 @@ JAXINV_INLINE void eliminate_column(ColumnElimination<V>& state, int64_t k, int6
     JAXINV_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       pivot_lane[v] = first + Index(I(v * V::W)) == lane;
-      others[v] = pivot_lane[v] ^ Index(I(-1));
+      others[v] = others_than(pivot_lane[v]);
       factor[v] = factor_of(v, pivot_lane[v]);
       largest = larger_magnitude(largest, factor[v]);
       e.taken[v] = e.taken[v] | pivot_lane[v];
@@ -98,7 +105,7 @@ JAXINV_INLINE void eliminate_column(ColumnElimination<V>& state, int64_t k, int6
     Index here = first;
     JAXINV_UNROLL
     for (int64_t v = 0; v < vectors; ++v, here = here + Index(I(V::W))) {
-      const Index pivot_lane = here == lane, others = pivot_lane ^ Index(I(-1));
+      const Index pivot_lane = here == lane, others = others_than(pivot_lane);
       const V factor = factor_of(v, pivot_lane);
       largest = larger_magnitude(largest, factor);
       e.taken[v] = e.taken[v] | pivot_lane;

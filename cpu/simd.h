@@ -17,6 +17,19 @@ struct RawVector {
   typedef R type __attribute__((vector_size(W * sizeof(R))));
 };
 
+// The same vector, but not to the compiler. Whether it contracts a product with an addition depends on what else
+// uses the product, and of the sum of two products it contracts either: here this, there that, and the bits would
+// depend on the place in the code.
+template <class Raw>
+JAXINV_INLINE Raw opaque(Raw v) {
+#if defined(__x86_64__)
+  asm("" : "+x"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#endif
+  return v;
+}
+
 // W integers as wide as the reals they go with: masks (0 or −1), row indices, bit patterns.
 template <class I, int W_>
 struct IVec {
@@ -56,18 +69,7 @@ struct RVec {
   JAXINV_INLINE RVec operator-(RVec b) const { return Raw(v - b.v); }
   JAXINV_INLINE RVec operator*(RVec b) const { return Raw(v * b.v); }
   JAXINV_INLINE RVec operator-() const { return Raw(-v); }
-  // The same number, but not to the compiler. Whether it contracts a product with an addition depends on what else
-  // uses the product, and of the sum of two products it contracts either: here this, there that, and the bits
-  // would depend on the place in the code.
-  JAXINV_INLINE RVec opaque() const {
-    RVec x = *this;
-#if defined(__x86_64__)
-    asm("" : "+x"(x.v));
-#elif defined(__aarch64__)
-    asm("" : "+w"(x.v));
-#endif
-    return x;
-  }
+  JAXINV_INLINE RVec opaque() const { return jaxinv::JAXINV_NAMESPACE::opaque(v); }
   JAXINV_INLINE Index operator>(RVec b) const { return typename Index::Raw(v > b.v); }
   JAXINV_INLINE Index operator==(RVec b) const { return typename Index::Raw(v == b.v); }
   JAXINV_INLINE Index bits() const { return (typename Index::Raw)(v); }
