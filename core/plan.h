@@ -25,6 +25,8 @@ struct Plan {
   std::string reason;
 };
 
+// The algorithm alone: what a launcher asks at every call.
+Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure);
 Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure);
 
 }  // namespace jaxinv

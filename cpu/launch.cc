@@ -121,7 +121,7 @@ void launch(const InverseProblem& p, const Context& context) {
   int64_t bytes = p.n * p.n * element_bytes(p.dtype);
   advise_huge_pages(p.x, bytes * p.batch);
   const KernelSet& kernels = kernel_set();
-  switch (plan(Backend::kCpu, Op::kInverse, p.n, p.dtype, p.structure).algorithm) {
+  switch (algorithm(Backend::kCpu, Op::kInverse, p.n, p.dtype, p.structure)) {
     case Algorithm::kLanes:
       return for_blocks(context.pool, p.batch, bytes, kLaneGroup, 2 * cube(p.n),
                         kernels.inverse_lanes_scratch(p.dtype, p.n),
