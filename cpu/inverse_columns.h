@@ -2,7 +2,7 @@
 // columns: single steps inside the panel, then all of them at once on every other column. Implicit pivoting:
 // rows never move; rows and columns are put in order by the transposes at the load and the store.
 // Lanes: consecutive rows of one column.
-// n: from a quarter of a vector to kColumnsMax. dtypes: all; half types are computed in float32.
+// n: above a quarter of the widest vector, to inverse_columns_max. dtypes: all; half types are computed in float32.
 // Memory: a tile of n columns of whole vectors for each matrix of a group (4 KB at n = 32 in float32).
 #pragma once
 
