@@ -22,11 +22,22 @@ struct RawVector {
 // depend on the place in the code.
 template <class Raw>
 JAXINV_INLINE Raw opaque(Raw v) {
-#if defined(__x86_64__)
-  asm("" : "+x"(v));
-#elif defined(__aarch64__)
-  asm("" : "+w"(v));
+#if defined(__AVX512F__)
+  constexpr int kRegisterBytes = 64;
+#elif defined(__AVX__)
+  constexpr int kRegisterBytes = 32;
+#else
+  constexpr int kRegisterBytes = 16;
 #endif
+  if constexpr (sizeof(Raw) > kRegisterBytes) {  // only in tests of wider vectors
+    asm("" : "+m"(v));
+  } else {
+#if defined(__x86_64__)
+    asm("" : "+x"(v));
+#else
+    asm("" : "+w"(v));
+#endif
+  }
   return v;
 }
 
