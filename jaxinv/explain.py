@@ -11,7 +11,7 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxinv import _native
-from jaxinv.linalg import DTYPES
+from jaxinv.linalg.check import DTYPES
 
 # Public function -> operation that serves it.
 OPERATIONS = {"inv": "inverse", "inv_ex": "inverse", "inv_slogdet": "inverse", "inv_det": "inverse"}

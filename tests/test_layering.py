@@ -75,7 +75,7 @@ def _imports(path):
 
 # Python module or folder -> prefixes it must not import.
 _MUST_NOT_IMPORT = {
-    "jaxinv/linalg.py": ("jaxinv._native", "jaxinv._primitive", "_jaxinv", "jax.ffi"),
+    "jaxinv/linalg/": ("jaxinv._native", "jaxinv._primitive", "_jaxinv", "jax.ffi"),
     "jaxinv/_ops/": ("jaxinv._native", "jaxinv.linalg", "jaxinv._cli", "_jaxinv", "jax.ffi"),
     "jaxinv/_primitive.py": ("jaxinv._ops", "jaxinv.linalg", "jaxinv._cli", "_jaxinv"),
     "jaxinv/_native.py": ("jaxinv._ops", "jaxinv._primitive", "jaxinv.linalg", "jaxinv._cli"),

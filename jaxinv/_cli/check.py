@@ -20,8 +20,8 @@ from jaxinv._cli.backend import add_portable_argument, announce
 from jaxinv._cli.generators import generate, singular
 from jaxinv._cli.output import PlainOutput
 from jaxinv.explain import default_platform
-from jaxinv.linalg import DTYPES
-from jaxinv.linalg import inv as inverse
+from jaxinv.linalg.check import DTYPES
+from jaxinv.linalg.inverse import inv as inverse
 
 NAME = "check"
 HELP = "residuals by size, dtype and backend against the accuracy gate"

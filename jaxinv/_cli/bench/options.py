@@ -10,7 +10,7 @@ from jaxinv._cli.backend import add_portable_argument
 from jaxinv._cli.bench.document import SCHEMA
 from jaxinv._cli.bench.peers import PEERS, installed
 from jaxinv._cli.bench.suite import SUITES
-from jaxinv.linalg import DTYPES
+from jaxinv.linalg.check import DTYPES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

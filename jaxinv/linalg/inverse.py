@@ -1,4 +1,4 @@
-"""The public functions: check and promote the argument, call the operation."""
+"""`inv` and its variants with `info` and determinant."""
 
 import functools
 from typing import NamedTuple
@@ -10,8 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxinv._ops.gauss_jordan import power_of_two
 from jaxinv._ops.inverse import inverse
-
-_STRUCTURES = ("general",)
+from jaxinv.linalg.check import square_matrices, structure
 
 
 class InvResult(NamedTuple):
@@ -60,8 +59,8 @@ def inv(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> jax.
 
     Differentiable in `a` in forward and reverse mode to any order: dX = −X dA X.
     """
-    a, structure = _check("inv", a, assume_a)
-    (x,) = inverse(a, structure=structure, with_info=False, with_det=False)
+    a, assumed = square_matrices("inv", a), structure("inv", assume_a)
+    (x,) = inverse(a, structure=assumed, with_info=False, with_det=False)
     return x
 
 
@@ -84,8 +83,8 @@ def inv_ex(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> I
 
     `inverse` is differentiable in `a` to any order; `info` is an integer and has no derivative.
     """
-    a, structure = _check("inv_ex", a, assume_a)
-    return InvResult(*inverse(a, structure=structure, with_info=True, with_det=False))
+    a, assumed = square_matrices("inv_ex", a), structure("inv_ex", assume_a)
+    return InvResult(*inverse(a, structure=assumed, with_info=True, with_det=False))
 
 
 @functools.partial(jax.jit, static_argnames=("assume_a", "lower"))
@@ -107,8 +106,8 @@ def inv_slogdet(a: ArrayLike, *, assume_a: str = "general", lower: bool = False)
 
     Differentiable in `a` to any order where `a` is not singular: d logabsdet = Re tr(X dA).
     """
-    a, structure = _check("inv_slogdet", a, assume_a)
-    x, mantissa, exponent = inverse(a, structure=structure, with_info=False, with_det=True)
+    a, assumed = square_matrices("inv_slogdet", a), structure("inv_slogdet", assume_a)
+    x, mantissa, exponent = inverse(a, structure=assumed, with_info=False, with_det=True)
     size = jnp.abs(mantissa)
     logabsdet = jnp.log(size) + exponent.astype(size.dtype) * np.log(2).astype(size.dtype)
     if jnp.iscomplexobj(mantissa):
@@ -137,32 +136,9 @@ def inv_det(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> 
 
     Differentiable in `a` to any order where `a` is not singular: d det = det · tr(X dA).
     """
-    a, structure = _check("inv_det", a, assume_a)
-    x, mantissa, exponent = inverse(a, structure=structure, with_info=False, with_det=True)
+    a, assumed = square_matrices("inv_det", a), structure("inv_det", assume_a)
+    x, mantissa, exponent = inverse(a, structure=assumed, with_info=False, with_det=True)
     return InvDetResult(x, _ldexp(mantissa, exponent).astype(a.dtype))
-
-
-def _check(name: str, a: ArrayLike, assume_a: str) -> tuple[jax.Array, str]:
-    """Checks and promotes the matrix argument of a public function."""
-    if not (isinstance(a, (jax.Array, np.ndarray, np.generic)) or hasattr(a, "__jax_array__")):
-        if not isinstance(a, (bool, int, float, complex)):
-            raise TypeError(f"jaxinv.{name}: expected an array, got {type(a).__name__}")
-    a = jnp.asarray(a)
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise ValueError(f"jaxinv.{name}: expected square matrices (..., n, n), got shape {a.shape}")
-    if not isinstance(a.shape[-1], int):  # a symbolic dimension of jax.export
-        raise ValueError(f"jaxinv.{name}: the matrix size must be known when tracing, got shape {a.shape}")
-    if assume_a not in _STRUCTURES:
-        choices = ", ".join(map(repr, _STRUCTURES))
-        raise ValueError(f"jaxinv.{name}: assume_a must be one of {choices}, got {assume_a!r}")
-    if jnp.issubdtype(a.dtype, jnp.integer) or a.dtype == bool:
-        a = a.astype(jnp.result_type(float))
-    if a.dtype.name not in DTYPES:
-        raise TypeError(f"jaxinv.{name}: expected one of {', '.join(DTYPES)}, got dtype {a.dtype.name}")
-    return a, assume_a
-
-
-DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
 
 def _ldexp(mantissa: jax.Array, exponent: jax.Array) -> jax.Array:

@@ -1,0 +1,1 @@
+"""The public functions, a module per family: check and promote the arguments, call the operation."""
