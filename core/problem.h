@@ -12,9 +12,8 @@ enum class Structure { kGeneral };
 
 // Ranges of n on the CPU. Inverses with one matrix per SIMD lane: above, its row exchanges cost more than the
 // idle lanes of columns (complex numbers fill twice as many vectors).
-constexpr int kInverseLanesMax = 15;
 constexpr int inverse_lanes_max(DType dtype) {
-  return dtype == DType::kC64 || dtype == DType::kC128 ? kInverseLanesMax : 11;
+  return dtype == DType::kC64 || dtype == DType::kC128 ? 15 : 6;
 }
 // Inverses by columns, the matrix in the near caches: above, blocked.
 constexpr int inverse_columns_max(DType dtype) {

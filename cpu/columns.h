@@ -1,49 +1,34 @@
-// Storage of the elimination by columns: a tile of columns for one matrix, and the ways between it and memory,
-// which transpose and put rows and columns back in order.
+// What eliminations by columns share: the pivot search, and the ways between a tile of columns and memory, which
+// transpose and put rows and columns in order. Place p of a column holds row n − 1 − p.
+//
+// Such an elimination E has n(), vectors() of a column, stride() between columns, and the arrays tile(); pivots(), the
+// pivot of each step, laid out as a column; place(), the place of each row, or kTaken once it was a pivot; at(), the
+// place of the pivot of each step; step(), the step of each place.
 #pragma once
 
+#include "cpu/determinant.h"
 #include "cpu/lanes.h"
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-constexpr int kColumnPanel = 4;  // more steps at once save loads and stores, but cost registers
+// Pivots above it, and below its reciprocal, need no care: their reciprocals, and what those multiply, stay in the
+// range.
+template <class R>
+constexpr R kLeastPivot = sizeof(R) == 4 ? R(0x1p-100) : R(0x1p-900);
 
-// State of the elimination of one matrix, in scratch memory.
-template <class V>
-struct ColumnElimination {
+// Types and constants of an elimination by columns of vectors V.
+template <class V_>
+struct ColumnTypes {
+  using V = V_;
   using R = typename V::R;
+  using Real = typename Types<V>::Real;
   using Index = typename Types<V>::Index;
-  static constexpr int W = V::W, P = V::kParts;
-  int64_t n, vectors;  // vectors of a column
-  R* tile;             // n columns
-  R* factors;          // what each step of a panel subtracts of its pivot row, one column a step
-  Index* taken;        // −1 for rows that had their step, and for those below the matrix
-  Index* others;       // −1 for rows that are no pivot row of this panel
-  Index* largest;      // one vector: magnitude of the factors so far, as bits
-  R* pivots;           // pivot of each step
-  int64_t* row;        // its row
-  int64_t* step;       // the step of each row
-  int64_t info;
-  bool awkward;  // the reciprocal of a pivot or a factor is out of range: not for this kernel
-
+  using I = typename Real::I;
+  static constexpr int W = V::W, P = V::kParts, kReals = W * P;
+  static constexpr I kTaken = I(I(1) << (8 * sizeof(I) - 1));
   // Where number i of a column starts (its real part; the imaginary part W further).
-  static int64_t at(int64_t i) { return P == 1 ? i : i / W * W * P + i % W; }
-  static size_t bytes(int64_t n) {
-    size_t vectors = (n + W - 1) / W;
-    return sizeof(V) * (n + kColumnPanel) * vectors + sizeof(Index) * (2 * vectors + 1) +
-           (sizeof(R) * P * n + 7) / 8 * 8 + sizeof(int64_t) * 2 * n;
-  }
-  ColumnElimination(int64_t n, void* scratch) : n(n), vectors((n + W - 1) / W) {
-    tile = static_cast<R*>(scratch);
-    factors = tile + n * vectors * W * P;
-    taken = reinterpret_cast<Index*>(factors + kColumnPanel * vectors * W * P);
-    others = taken + vectors;
-    largest = others + vectors;
-    row = reinterpret_cast<int64_t*>(largest + 1);
-    step = row + n;
-    pivots = reinterpret_cast<R*>(step + n);
-  }
+  static constexpr int64_t offset(int64_t i) { return P == 1 ? i : i / W * W * P + i % W; }
 };
 
 template <class V>
@@ -54,6 +39,13 @@ JAXINV_INLINE V broadcast_lane(const typename V::R* p) {
   } else {
     return V(p[0]);
   }
+}
+
+// The other lanes. Opaque: compilers that know this for a comparison turn an AND with memory into a move and a
+// blend.
+template <class Index>
+JAXINV_INLINE Index others_than(Index lane) {
+  return opaque((lane ^ Index(-1)).v);
 }
 
 // W numbers from or to memory, where parts of a complex number stand side by side.
@@ -104,96 +96,113 @@ JAXINV_INLINE V load_last_row(const typename V::R* a, int64_t n) {
   return load_numbers<V>(buffer + (V::W - n) * V::kParts);
 }
 
-// Reads the matrix into columns. Returns the bits of its largest |real|.
-template <class V>
-JAXINV_INLINE typename Types<V>::Real::I load_columns(const ColumnElimination<V>& e,
-                                                      const typename V::R* a) {
-  using Index = typename Types<V>::Index;
-  using I = typename Types<V>::Real::I;
-  constexpr int W = V::W, P = V::kParts;
-  const int64_t n = e.n, stride = e.vectors * W * P;
-  Index size(I(0));
-  for (int64_t v = 0; v < e.vectors; ++v) {
-    const int64_t rows = n - v * W < W ? n - v * W : W;
-    for (int64_t j = 0;; j += W) {
-      if (j && j + W > n) j = n - W;  // the last columns again, with those left
-      const typename V::R* from = a + (v * W * n + j) * P;
+// What the pivot search compares: the magnitude, its low bits replaced by the place; negative for rows that had
+// their step. One search finds both, and takes the lowest row where entries are nearly the same. Half the exponent,
+// since infinity and NaN are to compare as the large numbers they look like.
+template <class E>
+JAXINV_INLINE typename E::Real place_key(typename E::V x, typename E::Index place) {
+  using Index = typename E::Index;
+  const Index bits = pivot_key_bits(x) & Index(typename E::I(~(2 * E::kPlaces + 1)));
+  return E::Real::from_bits(Index(typename Index::Raw(bits.v >> 1)) | place);
+}
+
+// The number at a place of a column, in every lane. `index` holds the place in its low bits.
+template <class E>
+JAXINV_INLINE typename E::V take_place(const typename E::R* column, int64_t offset,
+                                       typename E::Index index) {
+  using V = typename E::V;
+#ifdef __AVX2__
+  if constexpr (std::is_same_v<V, RVec<float, 8>> && (E::kVectors == 1 || E::kVectors == 2)) {
+    // Shorter than the way through memory.
+    const V low = permute(V::load(column), index);
+    if constexpr (E::kVectors == 1) return low;
+    const typename E::Index second(8);
+    return select((index & second) == second, permute(V::load(column + 8), index), low);
+  }
+#endif
+  (void)index;
+  return broadcast_lane<V>(column + offset);
+}
+
+// Reads the matrix into columns, before the first step.
+template <class E>
+void load_columns(E& e, const typename E::R* a) {
+  using V = typename E::V;
+  using Index = typename E::Index;
+  using I = typename E::I;
+  constexpr int W = E::W, P = E::P;
+  const int64_t n = e.n(), vectors = e.vectors(), stride = e.stride();
+  JAXINV_UNROLL
+  for (int64_t v = 0; v < vectors; ++v) {
+    const Index here = lane_numbers<Index>() + Index(I(v * W));
+    e.place()[v] = select(here > Index(I(n - 1)), Index(E::kTaken), here);
+    const int64_t last = n - 1 - v * W;  // the row of lane 0
+    JAXINV_UNROLL
+    for (int64_t block = 0; block < n; block += W) {
+      // Of the last columns again those left.
+      const int64_t j = block && block + W > n ? n - W : block;
+      const typename V::R* from = a + (last * n + j) * P;
       V x[W];
-      if (n < W) {
-        JAXINV_UNROLL
-        for (int l = 0; l < W; ++l) {
-          x[l] = l + 1 < n    ? load_numbers<V>(from + l * n * P)
-                 : l + 1 == n ? load_last_row<V>(a, n)
-                              : V(0);
-        }
-      } else if (rows < W) {
-        JAXINV_UNROLL
-        for (int l = 0; l < W; ++l) x[l] = l < rows ? load_numbers<V>(from + l * n * P) : V(0);
-      } else {
-        JAXINV_UNROLL
-        for (int l = 0; l < W; ++l) x[l] = load_numbers<V>(from + l * n * P);
-      }
       JAXINV_UNROLL
-      for (int l = 0; l < W; ++l) size = larger_magnitude(size, x[l]);
+      for (int l = 0; l < W; ++l) {
+        x[l] = l > last          ? V(0)
+               : n < W && l == 0 ? load_last_row<V>(a, n)
+                                 : load_numbers<V>(from - l * n * P);
+      }
       transpose_numbers(x);
-      typename V::R* to = e.tile + j * stride + v * W * P;
+      typename V::R* to = e.tile() + j * stride + v * E::kReals;
       JAXINV_UNROLL
       for (int l = 0; l < W; ++l) {
         if (l < n) x[l].store(to + l * stride);
       }
-      if (j + W >= n) break;
     }
   }
-  return largest_lane(size).v[0];
 }
 
-// Writes the inverse: entry (k, c) stands in the row of step k, in the column of the step of row c.
-template <class V>
-JAXINV_INLINE void store_columns(const ColumnElimination<V>& e, typename V::R* dst) {
-  constexpr int W = V::W, P = V::kParts;
-  const int64_t n = e.n, stride = e.vectors * W * P;
-  if (n < W) {
-    V x[W], rows[W];
+// Writes the inverse, each vector as e.finish(x, v) leaves it: entry (k, c) stands in the place of step k, in the column of the step of row c. False where
+// an entry is not finite.
+template <class E>
+bool store_columns(E& e, typename E::R* dst) {
+  using V = typename E::V;
+  using R = typename V::R;
+  using Real = typename E::Real;
+  constexpr int W = E::W, P = E::P;
+  const int64_t n = e.n(), vectors = e.vectors(), stride = e.stride();
+  Real finite(R(0));  // zeros times the entries
+  JAXINV_UNROLL
+  for (int64_t v = 0; v < vectors; ++v) {
+    const int64_t* steps = e.step() + v * W;
     JAXINV_UNROLL
-    for (int l = 0; l < W; ++l) x[l] = V::load(e.tile + e.step[l < n ? l : 0] * stride);
-    transpose_numbers(x);
-    JAXINV_UNROLL
-    for (int l = 0; l < W; ++l) rows[l] = x[l];
-    // Rows in order, each over the end of the one before; the last two in one vector.
-    typename V::R buffer[4 * W * P];
-    for (int64_t k = 0; k + 1 < n; ++k) store_numbers(rows[e.row[k]], dst + k * n * P);
-    store_numbers(rows[e.row[n - 2]], buffer);
-    store_numbers(rows[e.row[n - 1]], buffer + n * P);
-    V last = V::load(buffer + (2 * n - W) * P);
-    last.store(dst + (n * n - W) * P);
-    return;
-  }
-  for (int64_t v = 0; v < e.vectors; ++v) {
-    const int64_t rows = n - v * W < W ? n - v * W : W;
-    const int64_t* steps = e.step + v * W;
-    for (int64_t j = 0;; j += W) {
-      if (j + W > n) j = n - W;
+    for (int64_t block = 0; block < n; block += W) {
+      const int64_t j = block && block + W > n ? n - W : block;
       V x[W];
       JAXINV_UNROLL
-      for (int l = 0; l < W; ++l) x[l] = V::load(e.tile + e.step[j + l] * stride + v * W * P);
+      for (int l = 0; l < W; ++l) {
+        const int64_t row = j + l < n ? j + l : 0;
+        x[l] = e.finish(V::load(e.tile() + e.step()[n - 1 - row] * stride + v * E::kReals), v);
+        finite = add_zeros(x[l], finite);
+      }
       transpose_numbers(x);
-      if (rows == W) {
+      if (n < W) {
+        R rows[W * E::kReals], last[4 * E::kReals];
         JAXINV_UNROLL
-        for (int l = 0; l < W; ++l) store_numbers(x[l], dst + (steps[l] * n + j) * P);
+        for (int l = 0; l < W; ++l) x[l].store(rows + l * E::kReals);
+        // Rows in order, each over the end of the one before; the last two in one vector.
+        auto row = [&](int64_t k) { return V::load(rows + e.at()[k] * E::kReals); };
+        JAXINV_UNROLL
+        for (int64_t k = 0; k + 1 < n; ++k) store_numbers(row(k), dst + k * n * P);
+        store_numbers(row(n - 2), last);
+        store_numbers(row(n - 1), last + n * P);
+        V::load(last + (2 * n - W) * P).store(dst + (n * n - W) * P);
       } else {
         JAXINV_UNROLL
         for (int l = 0; l < W; ++l) {
-          if (l < rows) store_numbers(x[l], dst + (steps[l] * n + j) * P);
+          if (v * W + l < n) store_numbers(x[l], dst + (steps[l] * n + j) * P);
         }
       }
-      if (j + W >= n) break;
     }
   }
-}
-
-template <class V>
-void scale_columns(const ColumnElimination<V>& e, typename V::R power) {
-  for (int64_t i = 0; i < e.n * e.vectors * V::W * V::kParts; ++i) e.tile[i] *= power;
+  return all_set(finite == Real(R(0)));
 }
 
 // Whether the permutation that took row[k] at step k is odd: by its cycles. `step`, its inverse, is used up.
@@ -207,6 +216,38 @@ inline bool odd_permutation(int64_t n, const int64_t* row, int64_t* step) {
     }
   }
   return odd;
+}
+
+// False where a pivot needs care.
+template <class E>
+JAXINV_INLINE bool usual_pivots(E& e) {
+  using Real = typename E::Real;
+  const int64_t vectors = e.vectors();
+  typename E::Index usual(-1);
+  JAXINV_UNROLL
+  for (int64_t v = 0; v < vectors; ++v) {
+    const Real size = magnitude(E::V::load(e.pivots() + v * E::kReals)),
+               least(kLeastPivot<typename E::R>);
+    usual = usual & (size > least) & (reciprocal(least) > size);
+  }
+  return all_set(usual);
+}
+
+// Determinant and info, where asked for, of a matrix whose pivots were usual.
+template <class S, class E>
+void store_by_products(const InverseProblem& p, int64_t index, E& e) {
+  if (p.info) p.info[index] = 0;
+  if (!p.mantissa) return;
+  const int64_t n = e.n();
+  typename E::R* pivots = e.tile();  // done with
+  for (int64_t k = 0; k < n; ++k) {
+    for (int part = 0; part < E::P; ++part) {
+      pivots[k * E::P + part] = e.pivots()[E::offset(k) + part * E::W];
+    }
+    e.at()[k] = n - 1 - e.at()[k];  // rows in place of places
+  }
+  for (int64_t k = 0; k < n; ++k) e.step()[e.at()[k]] = k;
+  store_by_products<S>(p, index, 0, pivots, odd_permutation(n, e.at(), e.step()), 0);
 }
 
 }  // namespace JAXINV_NAMESPACE

@@ -1,9 +1,9 @@
-// Algorithm: Gauss-Jordan with partial pivoting. Few rows: cpu/inverse_unrolled.h;
-// above: a tile of n × n vectors with implicit pivoting (rows never move, a lane mask says which row
+// Algorithm: Gauss-Jordan with partial pivoting. Few rows: cpu/inverse_unrolled.h; complex matrices of
+// more: a tile of n × n vectors with implicit pivoting (rows never move, a lane mask says which row
 // is the pivot; one permutation at the store).
 // Lanes: one matrix each.
-// n: up to kInverseLanesMax. dtypes: all; half types are computed in float32.
-// Memory: the tile, n² vectors (32 KB at n = 32 with 8 float32 lanes), and one group for staging.
+// n: up to inverse_lanes_max. dtypes: all; half types are computed in float32.
+// Memory: the tile, n² vectors (14 KB at n = 15 with 8 complex64 lanes), and one group for staging.
 #pragma once
 
 #include "cpu/determinant.h"
@@ -148,7 +148,8 @@ JAXINV_INLINE void store_permuted(int n, const Elimination<V>& e, typename V::R*
       continue;
     }
     // Column c of the inverse stands where the step that chose row c put it.
-    int64_t place[kInverseLanesMax], row[kInverseLanesMax];
+    constexpr int kMax = inverse_lanes_max(DType::kC64);
+    int64_t place[kMax], row[kMax];
     for (int i = 0; i < n; ++i) {
       int64_t step = e.step_of[i].v[lane];
       place[i] = step * V::W * kParts;
@@ -222,21 +223,21 @@ size_t inverse_lanes_scratch(int64_t n) {
   return tiled > unrolled ? tiled : unrolled;
 }
 
-// Unrolled from N down to 1, tiled above. One size more would double the time to compile this file, for a
-// gain of a third at n = 7.
+// Unrolled from N down to 1, tiled above.
 template <class S, int N>
 void inverse_up_to(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  if constexpr (N == 0) {
-    return inverse_tiled<S>(p, begin, end, scratch);
-  } else {
+  if constexpr (N > 0) {
     if (p.n == N) return inverse_unrolled<S, N>(p, begin, end, scratch);
     return inverse_up_to<S, N - 1>(p, begin, end, scratch);
+  } else if constexpr (Storage<S>::kParts == 2) {
+    return inverse_tiled<S>(p, begin, end, scratch);
   }
 }
 
 template <class S>
 void inverse_lanes(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  inverse_up_to<S, Storage<S>::kParts == 2 ? 3 : 6>(p, begin, end, scratch);
+  inverse_up_to<S, Storage<S>::kParts == 2 ? 3 : inverse_lanes_max(DType::kF32)>(p, begin, end,
+                                                                                 scratch);
 }
 
 }  // namespace JAXINV_NAMESPACE

@@ -6,6 +6,7 @@
 #include "cpu/inverse_lanes.h"
 #include "cpu/kernel_set.h"
 #include "cpu/triple_product_lanes.h"
+#include "cpu/widened.h"
 
 #define JAXINV_STRING_(x) #x
 #define JAXINV_STRING(x) JAXINV_STRING_(x)
@@ -16,14 +17,17 @@ const KernelSet JAXINV_KERNEL_SET = {
     JAXINV_STRING(JAXINV_NAMESPACE),
     [](DType dtype, int64_t n) {
       size_t bytes = 0;
-      JAXINV_NAMESPACE::with_storage(
-          dtype, [&](auto s) { bytes = JAXINV_NAMESPACE::inverse_lanes_scratch<decltype(s)>(n); });
+      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        bytes = JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
+            n, [&](auto r) { return JAXINV_NAMESPACE::inverse_lanes_scratch<decltype(r)>(n); });
+      });
       return bytes;
     },
     [](DType dtype, int64_t n) {
       size_t bytes = 0;
       JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::inverse_columns_scratch<decltype(s)>(n);
+        bytes = JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
+            n, [&](auto r) { return JAXINV_NAMESPACE::inverse_columns_scratch<decltype(r)>(n); });
       });
       return bytes;
     },
@@ -42,13 +46,13 @@ const KernelSet JAXINV_KERNEL_SET = {
       return bytes;
     },
     [](const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-      JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
-        JAXINV_NAMESPACE::inverse_lanes<decltype(s)>(p, begin, end, scratch);
+      JAXINV_NAMESPACE::with_widened(p, begin, end, scratch, [&](auto s, auto... rest) {
+        JAXINV_NAMESPACE::inverse_lanes<decltype(s)>(rest...);
       });
     },
     [](const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-      JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
-        JAXINV_NAMESPACE::inverse_columns<decltype(s)>(p, begin, end, scratch);
+      JAXINV_NAMESPACE::with_widened(p, begin, end, scratch, [&](auto s, auto... rest) {
+        JAXINV_NAMESPACE::inverse_columns<decltype(s)>(rest...);
       });
     },
     [](const TripleProductProblem& p, int64_t begin, int64_t end, void* scratch) {

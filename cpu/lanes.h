@@ -57,6 +57,15 @@ struct Storage<BFloat16> {
 template <class S>
 constexpr bool kIsHalf = std::is_same_v<S, Float16> || std::is_same_v<S, BFloat16>;
 
+// The dtype of a storage type.
+template <class S>
+constexpr DType kDType = std::is_same_v<S, Float16>            ? DType::kF16
+                         : std::is_same_v<S, BFloat16>         ? DType::kBF16
+                         : std::is_same_v<S, float>            ? DType::kF32
+                         : std::is_same_v<S, double>           ? DType::kF64
+                         : std::is_same_v<S, ComplexOf<float>> ? DType::kC64
+                                                               : DType::kC128;
+
 // Calls f(S{}) with the storage type of a dtype.
 template <class F>
 JAXINV_INLINE void with_storage(DType dtype, F&& f) {

@@ -22,12 +22,19 @@ JAXINV_INLINE Raw exchange_lanes(Raw x, std::integer_sequence<int, i...>) {
   return shuffle(x, x, std::integer_sequence<int, (i ^ distance)...>{});
 }
 
+#ifdef __AVX2__
+// Lane index[i] % 8 in lane i.
+JAXINV_INLINE RVec<float, 8> permute(RVec<float, 8> x, IVec<int32_t, 8> index) {
+  typedef int Indices __attribute__((vector_size(32)));
+  return RVec<float, 8>(RVec<float, 8>::Raw(__builtin_ia32_permvarsf256(x.v, Indices(index.v))));
+}
+#endif
+
 // The largest lane, in every lane.
-template <int distance = 0, class I, int W>
-JAXINV_INLINE IVec<I, W> largest_lane(IVec<I, W> x) {
-  constexpr int kDistance = distance ? distance : W / 2;
-  IVec<I, W> y =
-      larger(x, IVec<I, W>(exchange_lanes<kDistance>(x.v, std::make_integer_sequence<int, W>{})));
+template <int distance = 0, class Vec>
+JAXINV_INLINE Vec largest_lane(Vec x) {
+  constexpr int kDistance = distance ? distance : Vec::W / 2;
+  Vec y = larger(Vec(exchange_lanes<kDistance>(x.v, std::make_integer_sequence<int, Vec::W>{})), x);
   if constexpr (kDistance > 1) {
     return largest_lane<kDistance / 2>(y);
   } else {

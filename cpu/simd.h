@@ -255,6 +255,16 @@ JAXINV_INLINE CVec<R, W> keep(typename RVec<R, W>::Index mask, CVec<R, W> x) {
   return {keep(mask, x.re), keep(mask, x.im)};
 }
 
+// What stays of x where the mask is not set; zero elsewhere.
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> drop(typename RVec<R, W>::Index mask, RVec<R, W> x) {
+  return typename RVec<R, W>::Raw(typename RVec<R, W>::Index::Raw(~mask.v & x.bits().v));
+}
+template <class R, int W>
+JAXINV_INLINE CVec<R, W> drop(typename RVec<R, W>::Index mask, CVec<R, W> x) {
+  return {drop(mask, x.re), drop(mask, x.im)};
+}
+
 // pivot_key as integers, which compare faster and put NaN on top.
 template <class R, int W>
 JAXINV_INLINE typename RVec<R, W>::Index pivot_key_bits(RVec<R, W> x) {
@@ -263,6 +273,39 @@ JAXINV_INLINE typename RVec<R, W>::Index pivot_key_bits(RVec<R, W> x) {
 template <class R, int W>
 JAXINV_INLINE typename RVec<R, W>::Index pivot_key_bits(CVec<R, W> x) {
   return abs(abs(x.re) + abs(x.im)).bits();
+}
+
+// The sign and the power of two of x: x / power_part(x) lies in [1, 2); of the larger part of a complex x.
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> power_part(RVec<R, W> x) {
+  using V = RVec<R, W>;
+  constexpr int kMantissa = sizeof(R) == 4 ? 23 : 52;
+  return V::from_bits(x.bits() &
+                      typename V::Index(typename V::I(~((typename V::I(1) << kMantissa) - 1))));
+}
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> power_part(CVec<R, W> x) {
+  return power_part(select(abs(x.re) > abs(x.im), x.re, x.im));
+}
+// 1/x for a power of two, as power_part gives them: exact.
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> power_reciprocal(RVec<R, W> x) {
+  using V = RVec<R, W>;
+  constexpr int kMantissa = sizeof(R) == 4 ? 23 : 52;
+  constexpr typename V::I kTwice = (sizeof(R) == 4 ? typename V::I(254) : typename V::I(2046))
+                                   << kMantissa;
+  constexpr typename V::I kSign = typename V::I(1) << (8 * sizeof(R) - 1);
+  const typename V::Index sign = x.bits() & typename V::Index(kSign);
+  return V::from_bits((typename V::Index(kTwice) - (x.bits() ^ sign)) | sign);
+}
+// x p − 1, rounded once.
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> product_less_one(RVec<R, W> x, RVec<R, W> p) {
+  return fma(x, p, RVec<R, W>(R(-1)));
+}
+template <class R, int W>
+JAXINV_INLINE CVec<R, W> product_less_one(CVec<R, W> x, RVec<R, W> p) {
+  return {product_less_one(x.re, p), x.im * p};
 }
 
 // 1/x, for a pivot whose reciprocal is_usual; anything for others.
@@ -291,6 +334,16 @@ JAXINV_INLINE bool is_usual(CVec<R, W> r) {
   return is_usual(abs(r.re) + abs(r.im));
 }
 
+// One real of lane 0.
+template <class R, int W>
+JAXINV_INLINE R real_at(RVec<R, W> x, int) {
+  return x.v[0];
+}
+template <class R, int W>
+JAXINV_INLINE R real_at(CVec<R, W> x, int part) {
+  return part ? x.im.v[0] : x.re.v[0];
+}
+
 template <class R, int W>
 JAXINV_INLINE RVec<R, W>& real_part(RVec<R, W>& x) {
   return x;
@@ -303,6 +356,25 @@ JAXINV_INLINE RVec<R, W>& real_part(CVec<R, W>& x) {
 template <class I, int W>
 JAXINV_INLINE IVec<I, W> larger(IVec<I, W> a, IVec<I, W> b) {
   return typename IVec<I, W>::Raw(a.v > b.v ? a.v : b.v);
+}
+
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> larger(RVec<R, W> a, RVec<R, W> b) {
+  return typename RVec<R, W>::Raw(a.v > b.v ? a.v : b.v);
+}
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> smaller(RVec<R, W> a, RVec<R, W> b) {
+  return typename RVec<R, W>::Raw(a.v < b.v ? a.v : b.v);
+}
+
+// sum + 0 · x: NaN from the first x on that is not finite.
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> add_zeros(RVec<R, W> x, RVec<R, W> sum) {
+  return fma(x, RVec<R, W>(R(0)), sum);
+}
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> add_zeros(CVec<R, W> x, RVec<R, W> sum) {
+  return add_zeros(x.re, add_zeros(x.im, sum));
 }
 
 // The larger of `size` and the magnitude of x, as bits.
