@@ -42,10 +42,14 @@ def _portable(a, lam, d=None):
     if stacked.shape[-2] < n:  # singular by its shape: zero rows make the pivots say so
         missing = n - stacked.shape[-2]
         stacked = jnp.pad(stacked, [*[(0, 0)] * (a.ndim - 2), (0, missing), (0, 0)])
-    q, r = jnp.linalg.qr(stacked)
+    # Not mode="reduced", whose rule jax does not lower for explicitly sharded batches.
+    h, taus = jnp.linalg.qr(stacked, mode="raw")
+    h = jnp.matrix_transpose(h)
+    r = h[..., :n, :]  # and reflectors below the diagonal, which the triangular solve does not read
     ok &= jnp.all(jnp.diagonal(r, axis1=-2, axis2=-1) != 0, axis=-1)[..., None, None]
-    identity = jnp.broadcast_to(jnp.eye(n, dtype=a.dtype), r.shape)
+    identity = jnp.zeros_like(r) + jnp.eye(n, dtype=a.dtype)
     t = lax.linalg.triangular_solve(jnp.where(ok, r, identity), identity, left_side=True)
+    q = lax.linalg.householder_product(h, taus)
     return [jnp.where(ok, x, jnp.full_like(x, jnp.nan)) for x in (q[..., :m, :], t)]
 
 
@@ -85,10 +89,47 @@ def tikhonov_pinv(a: jax.Array, lam: jax.Array, d: jax.Array | None) -> jax.Arra
 def tikhonov_solve(a: jax.Array, b: jax.Array, lam: jax.Array, d: jax.Array | None) -> jax.Array:
     """X b without X, b (..., m, k)."""
     if _dual(a, d):
-        q, t = tikhonov_factors(adjoint(a), lam)
-        return product(q, product(adjoint(t), b))
-    q, t = tikhonov_factors(a, lam, *(() if d is None else (d,)))
+        return _dual_solve(a, b, lam, *tikhonov_factors(adjoint(a), lam))
+    return _solve(a, b, lam, d, *tikhonov_factors(a, lam, *(() if d is None else (d,))))
+
+
+# The derivatives of x cost products with x alone; those of the factors are left to the second order.
+
+
+@jax.custom_jvp
+def _solve(a, b, lam, d, q, t):
     return product(t, product(adjoint(q), b))
+
+
+@_solve.defjvp
+def _solve_jvp(primals, tangents):
+    a, b, lam, d, q, t = primals
+    da, db, dlam, dd, _, _ = tangents
+    x = _solve(*primals)
+    dx, residual = (x, None) if d is None else (product(d, x), product(dd, x))
+    force = product(adjoint(da), b - product(a, x))
+    if d is None:
+        force -= dlam.astype(x.dtype) * dx
+    else:
+        force -= product(adjoint(d), dlam.astype(x.dtype) * dx + lam.astype(x.dtype) * residual)
+        force -= lam.astype(x.dtype) * product(adjoint(dd), dx)
+    return x, product(t, product(adjoint(q), db - product(da, x)) + product(adjoint(t), force))
+
+
+@jax.custom_jvp
+def _dual_solve(a, b, lam, q, t):
+    return product(q, product(adjoint(t), b))
+
+
+@_dual_solve.defjvp
+def _dual_solve_jvp(primals, tangents):
+    a, b, lam, q, t = primals
+    da, db, dlam, _, _ = tangents
+    x = _dual_solve(*primals)
+    y = product(t, product(adjoint(t), b))  # x = aᴴ y
+    outer = product(adjoint(da), y)
+    inner = product(adjoint(t), db - product(da, x) - dlam.astype(y.dtype) * y)
+    return x, outer + product(q, inner - product(adjoint(q), outer))
 
 
 def _dual(a, d) -> bool:
