@@ -120,12 +120,30 @@ def lstsq(a: jax.Array, b: jax.Array, rtol: jax.Array) -> tuple[jax.Array, ...]:
     """
     wide = a.shape[-2] < a.shape[-1]
     tall = adjoint(a) if wide else a
-    u, t, _, rank = pinv_factors(tall, rtol, hermitian=False)
-    left, right = (u, t) if wide else (t, u)
-    x = product(left, product(adjoint(right), b))
+    u, t, v, rank = pinv_factors(tall, rtol, hermitian=False)
+    x = _apply(a, b, *((u, t, u) if wide else (t, u, v)), rank)
     r = b - product(a, x)
     (s,) = singular_values(tall)
     return x, jnp.sum((r * r.conj()).real, axis=-2), rank[..., 0, 0], s
+
+
+@jax.custom_jvp
+def _apply(a, b, left, right, v, rank):
+    """x = P b of P = left rightᴴ. Its derivative costs products with x; that of P is left to the second order."""
+    return product(left, product(adjoint(right), b))
+
+
+@_apply.defjvp
+def _apply_jvp(primals, tangents):
+    a, b, left, right, v, rank = primals
+    da, db, *_ = tangents
+    x = _apply(*primals)
+    r = b - product(a, x)
+    # dx = P (db − da x + Pᴴ daᴴ r) + (I − v vᴴ) daᴴ Pᴴ x, v a basis of the range of aᴴ.
+    inner = db - product(da, x) + product(right, product(adjoint(left), product(adjoint(da), r)))
+    outer = product(adjoint(da), product(right, product(adjoint(left), x)))
+    outer = jnp.where(rank == a.shape[-1], jnp.zeros_like(outer), outer - product(v, product(adjoint(v), outer)))
+    return x, product(left, product(adjoint(right), inner)) + outer
 
 
 def product(x: jax.Array, y: jax.Array) -> jax.Array:

@@ -45,11 +45,13 @@ def _portable(a, lam, d=None):
     # Not mode="reduced", whose rule jax does not lower for explicitly sharded batches.
     h, taus = jnp.linalg.qr(stacked, mode="raw")
     h = jnp.matrix_transpose(h)
+    q = lax.linalg.householder_product(h, taus)
     r = h[..., :n, :]  # and reflectors below the diagonal, which the triangular solve does not read
-    ok &= jnp.all(jnp.diagonal(r, axis1=-2, axis2=-1) != 0, axis=-1)[..., None, None]
+    # That ok depends on q keeps the two calls of LAPACK apart: side by side on two cores they may wait for
+    # each other for ever in jax 0.10.
+    ok &= finite(q) & jnp.all(jnp.diagonal(r, axis1=-2, axis2=-1) != 0, axis=-1)[..., None, None]
     identity = jnp.zeros_like(r) + jnp.eye(n, dtype=a.dtype)
     t = lax.linalg.triangular_solve(jnp.where(ok, r, identity), identity, left_side=True)
-    q = lax.linalg.householder_product(h, taus)
     return [jnp.where(ok, x, jnp.full_like(x, jnp.nan)) for x in (q[..., :m, :], t)]
 
 
