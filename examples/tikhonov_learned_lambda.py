@@ -1,10 +1,10 @@
 """Tikhonov regularisation whose λ is learned by its derivatives, on scikit-learn's handwritten digits.
 
-A digit of 8 × 8 pixels becomes 512 random ReLU features; a linear map to the ten classes is fitted to 60 digits
-(matrices 60 × 512) and to 512 digits (512 × 512). λ minimises the leave-one-out error, a function of the
-regularised pseudo-inverse X: with H = A X, e_i = (y − H y)_i / (1 − H_ii). Newton's method on log λ takes its first
-and second derivatives through `jaxinv.tikhonov_pinv`. scikit-learn's RidgeCV, which tries a grid of λ on the same
-error, is printed beside it.
+A digit of 8 × 8 pixels becomes 512 random ReLU features; a linear map to the ten classes is fitted to 60
+digits (matrices 60 × 512) and to 512 digits (512 × 512). λ minimises the leave-one-out error, a function of
+the regularised pseudo-inverse X: with H = A X, e_i = (y − H y)_i / (1 − H_ii). Newton's method on log λ takes
+its first and second derivatives through `jaxinv.tikhonov_pinv`. scikit-learn's RidgeCV, which tries a grid of
+λ on the same error, is printed beside it.
 
     python examples/tikhonov_learned_lambda.py [plot.svg]
 """

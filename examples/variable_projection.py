@@ -1,8 +1,8 @@
-"""Variable projection, the problem that the derivative of the pseudo-inverse was found for (Golub & Pereyra 1973).
+"""Variable projection: what the derivative of the pseudo-inverse was found for (Golub & Pereyra, 1973).
 
-Fits a sum of three exponentials, y = c1 exp(-k1 x) + c2 exp(-k2 x) + c3 exp(-k3 x), to the Lanczos data of NIST's
-reference data sets. The amplitudes c enter linearly: for given rates k the best are Φ(k)⁺ y. What is left
-is a problem in the rates alone, the residual (I − Φ Φ⁺) y, whose Jacobian goes through the pseudo-inverse.
+Fits a sum of three exponentials, y = c1 exp(-k1 x) + c2 exp(-k2 x) + c3 exp(-k3 x), to the Lanczos data of
+NIST's reference data sets. The amplitudes c enter linearly: for given rates k the best are Φ(k)⁺ y. What is
+left is a problem in the rates alone, the residual (I − Φ Φ⁺) y, with the pseudo-inverse in its Jacobian.
 
     python examples/variable_projection.py [plot.svg]
 """
@@ -56,7 +56,7 @@ def fit(x, y, rates):
 
 
 def main() -> dict[str, tuple[np.ndarray, float]]:
-    """Prints each fit under NIST's certified one; returns c1, k1, c2, k2, c3, k3 and the residual's square."""
+    """Prints each fit under NIST's certified one; returns c1, k1, ..., k3 and the squared residual."""
     jax.config.update("jax_enable_x64", True)
     fits = {}
     print(f"{'':22}" + "".join(f"{name:>14}" for name in ("c1", "k1", "c2", "k2", "c3", "k3", "residual²")))
@@ -66,7 +66,8 @@ def main() -> dict[str, tuple[np.ndarray, float]]:
         c = amplitudes(rates, x, y)
         rss = float(jnp.sum(residual(rates, x, y) ** 2))
         fits[name] = np.stack([c, rates], axis=-1).ravel(), rss
-        for source, row in (("NIST", (*certified["certified"], certified["rss"])), ("fit", (*fits[name][0], rss))):
+        rows = {"NIST": (*certified["certified"], certified["rss"]), "fit": (*fits[name][0], rss)}
+        for source, row in rows.items():
             print(f"{name:10}{source:12}" + "".join(f"{v:14.9f}" for v in row[:-1]) + f"{row[-1]:14.6e}")
     if len(sys.argv) > 1:
         plot(sys.argv[1], fits)

@@ -18,12 +18,20 @@ OPERATIONS = {"inv": "inverse", "inv_ex": "inverse", "inv_slogdet": "inverse", "
 
 # Public function of matrices m × n -> (factorisation of jax.numpy that serves it, cost of its derivative).
 _SVD = "SVD of jax.numpy.linalg (LAPACK gesdd on the CPU), of the adjoint where m < n"
-_QR = "QR of jax.numpy.linalg (LAPACK geqrf on the CPU) of [a; √lam · penalty]; where the penalty is the identity "
-_QR += "and m < n, of [aᴴ; √lam]"
+_QR = (
+    "QR of jax.numpy.linalg (LAPACK geqrf on the CPU) of [a; √lam · penalty]; where the penalty is "
+    "the identity and m < n, of [aᴴ; √lam]"
+)
 FACTORISATIONS = {
     "pinv": (_SVD, "products only, about 13 of (m × n) (n × n); no further SVD, at any order"),
-    "lstsq": (_SVD, "products with a and its bases, 12 for each right-hand side; no further SVD, at any order"),
-    "tikhonov_solve": (_QR, "products with a, q and R⁻¹, 8 for each right-hand side; no further QR, at any order"),
+    "lstsq": (
+        _SVD,
+        "products with a and its bases, 12 for each right-hand side; no further SVD, at any order",
+    ),
+    "tikhonov_solve": (
+        _QR,
+        "products with a, q and R⁻¹, 8 for each right-hand side; no further QR, at any order",
+    ),
     "tikhonov_pinv": (_QR, "products only, about 6 of (m × n) (n × n); no further QR, at any order"),
 }
 
@@ -61,7 +69,9 @@ def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform:
 
     (m, n), count = shape[-2:], math.prod(shape[:-2])
     matrix = m * n * jnp.dtype(name).itemsize
-    lines = [f"jaxinv.{op} of {count} {name} {'matrix' if count == 1 else 'matrices'} {m} × {n} on {platform}"]
+    lines = [
+        f"jaxinv.{op} of {count} {name} {'matrix' if count == 1 else 'matrices'} {m} × {n} on {platform}"
+    ]
     if op in FACTORISATIONS:
         algorithm, derivative = FACTORISATIONS[op]
         lines += [

@@ -27,7 +27,6 @@ def run(tmp_path, monkeypatch):
 
 def test_variable_projection_gives_the_certified_values(run):
 
-
     sets = json.loads((_EXAMPLES / "nist_strd.json").read_text())["sets"]
     for name, (parameters, rss) in run("variable_projection").items():
         # NIST prints eleven digits; the residual of Lanczos1 is at the rounding of float64.

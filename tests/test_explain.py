@@ -85,7 +85,7 @@ def test_functions_of_rectangular_matrices(op, factorisation):
             f"jaxinv.{op} of 7 float32 matrices 60 × 512 on {platform}\n"
             f"  algorithm  {factorisation} of jax.numpy.linalg"
         )
-        assert f"860.2 kB read, temporaries as XLA decides\n  why        jaxinv has no kernels" in text
+        assert "860.2 kB read, temporaries as XLA decides\n  why        jaxinv has no kernels" in text
         assert f"no further {factorisation}, at any order" in text
 
 

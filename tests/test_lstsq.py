@@ -50,9 +50,7 @@ def test_shapes_and_broadcasting():
     np.testing.assert_allclose(out.x[1, 2], one.x, rtol=0, atol=1e-13)
     vector = jaxinv.lstsq(a, np.ones(5))
     assert [v.shape for v in vector] == [(3, 1, 2), (3, 1, 1), (3, 1), (3, 1, 2)]
-    np.testing.assert_allclose(
-        vector.x, jaxinv.lstsq(a, np.ones((5, 1))).x[..., 0], rtol=0, atol=1e-14
-    )
+    np.testing.assert_allclose(vector.x, jaxinv.lstsq(a, np.ones((5, 1))).x[..., 0], rtol=0, atol=1e-14)
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         assert jaxinv.lstsq(a[0, 0], b[0, 0, :, 0]).x.shape == (2,)
 
@@ -121,7 +119,9 @@ def test_gradient_at_the_identity_is_finite():
     assert np.isfinite(hessian).all()
     scanned = jax.hessian(lambda a: jax.lax.scan(lambda c, b: (c, jaxinv.lstsq(a, b).x), 0, b[None])[1].sum())
     assert np.isfinite(scanned(np.eye(4))).all()
-    np.testing.assert_allclose(jax.grad(lambda a: jaxinv.lstsq(a, b).s.sum())(np.eye(4)), np.eye(4), atol=1e-14)
+    np.testing.assert_allclose(
+        jax.grad(lambda a: jaxinv.lstsq(a, b).s.sum())(np.eye(4)), np.eye(4), atol=1e-14
+    )
 
 
 def test_one_svd_forward_and_backward():

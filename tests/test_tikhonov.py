@@ -1,4 +1,4 @@
-"""tikhonov_solve and tikhonov_pinv: against the stacked problem, derivatives, lam = 0, NaN rule, bad arguments."""
+"""tikhonov_solve, tikhonov_pinv: the stacked problem, derivatives, lam = 0, NaN rule, bad arguments."""
 
 import jax
 import matrices
@@ -27,7 +27,9 @@ def problem(m, n, p, dtype, batch=(2,), kappa=10.0):
 
 def stacked(a, lam, d=None):
     d = np.eye(a.shape[-1]) if d is None else d
-    return np.concatenate([a, np.broadcast_to(np.sqrt(lam)[..., None, None] * d, (*a.shape[:-2], *d.shape[-2:]))], -2)
+    return np.concatenate(
+        [a, np.broadcast_to(np.sqrt(lam)[..., None, None] * d, (*a.shape[:-2], *d.shape[-2:]))], -2
+    )
 
 
 def expected_pinv(a, lam, *penalty):
@@ -51,7 +53,9 @@ def test_against_the_stacked_problem(dtype, shape):
     unit = 10 * max(k.shape[-2:]) * matrices.eps(dtype) * norm(k) * norm(np.linalg.pinv(k))
     unit += matrices.ulp(DTYPES[dtype]) if matrices.is_half(dtype) else 0
     assert (norm(np.asarray(p).astype(exact.dtype) - exact) <= unit * norm(np.linalg.pinv(k))).all()
-    assert (norm(np.asarray(x).astype(exact.dtype) - exact @ b) <= unit * norm(np.linalg.pinv(k)) * norm(b)).all()
+    assert (
+        norm(np.asarray(x).astype(exact.dtype) - exact @ b) <= unit * norm(np.linalg.pinv(k)) * norm(b)
+    ).all()
 
 
 @pytest.mark.parametrize("m", (6, 3))
@@ -65,13 +69,20 @@ def test_no_normal_equations(m):
         x = np.array(x.tolist(), float)
     error = norm(np.asarray(jaxinv.tikhonov_solve(a, b, lam)) - x)
     p = norm(expected_pinv(a, np.float64(lam)))
-    assert error <= 10 * (m + 3) * 2**-53 * p * p * norm(b - a @ x) + 10 * (m + 3) * 2**-53 * 1e9 * p * norm(b)
+    assert error <= 10 * (m + 3) * 2**-53 * p * p * norm(b - a @ x) + 10 * (m + 3) * 2**-53 * 1e9 * p * norm(
+        b
+    )
     assert error <= 1e-4 * p * norm(b)
 
 
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [((5, 3, None), "complex128"), ((3, 5, None), "complex128"), ((5, 3, 2), "complex128"), ((2, 4, 4), "float64")],
+    [
+        ((5, 3, None), "complex128"),
+        ((3, 5, None), "complex128"),
+        ((5, 3, 2), "complex128"),
+        ((2, 4, 4), "float64"),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("function", ["tikhonov_solve", "tikhonov_pinv"])
@@ -101,7 +112,9 @@ def test_smooth_in_lam_at_zero(shape):
     want = derivatives_in_lam(a, b, penalty[0] if penalty else np.eye(a.shape[1]))
     for mode in (jax.jacfwd, jax.jacrev):
         np.testing.assert_allclose(mode(x)(0.0), want[0], rtol=0, atol=1e-10 * np.abs(want[0]).max())
-    np.testing.assert_allclose(jax.jacfwd(jax.jacrev(x))(0.0), want[1], rtol=0, atol=1e-9 * np.abs(want[1]).max())
+    np.testing.assert_allclose(
+        jax.jacfwd(jax.jacrev(x))(0.0), want[1], rtol=0, atol=1e-9 * np.abs(want[1]).max()
+    )
 
 
 def test_wide_at_zero_is_the_pseudo_inverse_with_its_derivatives():
@@ -185,7 +198,9 @@ def test_transformations(shape):
 
     same(jax.vmap(jax.grad(loss, (0, 1, 2)))(*arguments))
     same(jax.grad(jax.checkpoint(loss), (0, 1, 2))(*arguments))
-    same(jax.grad(lambda *x: jax.lax.scan(lambda c, x: (c + loss(*x), None), 0.0, x)[0], (0, 1, 2))(*arguments))
+    same(
+        jax.grad(lambda *x: jax.lax.scan(lambda c, x: (c + loss(*x), None), 0.0, x)[0], (0, 1, 2))(*arguments)
+    )
     _, linear = jax.linearize(loss, *arguments)
     same(linear(*arguments), sum(np.sum(g * x) for g, x in zip(gradient, arguments, strict=True)))
     hessian = jax.hessian(lambda lam: loss(*arguments[:2], lam))(arguments[2])

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds SHAPE, DTYPE, --op and --platform."""
     parser.add_argument("shape", metavar="SHAPE", type=parse_shape, help="shape of the array: 1000,3,3")
     parser.add_argument("dtype", metavar="DTYPE", help="its dtype: float32")
-    parser.add_argument("--op", choices=(*OPERATIONS, *FACTORISATIONS), default="inv", help="function (default: inv)")
+    parser.add_argument(
+        "--op", choices=(*OPERATIONS, *FACTORISATIONS), default="inv", help="function (default: inv)"
+    )
     parser.add_argument("--platform", help="cpu, cuda, rocm, tpu, metal, ... (default: JAX's)")
     parser.set_defaults(parser=parser)
 

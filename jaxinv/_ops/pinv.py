@@ -6,10 +6,10 @@ P = t uᴴ is the pseudo-inverse. Its derivative is that of Golub & Pereyra (SIA
 
   dP = −P dA P + P Pᴴ dAᴴ (I − A P) + (I − P A) dAᴴ Pᴴ P,
 
-with the projectors I − u uᴴ and I − v vᴴ, which are accurate at every condition number and need no matrix of the
-size of the long side. The bases are determined up to a rotation only; of their possible derivatives the rule
-takes those without rotation. They divide by no difference of singular values, and whatever does not
-depend on the choice of the bases, such as P, gets its true derivatives of every order from them.
+with the projectors I − u uᴴ and I − v vᴴ, accurate at every condition number and without a square matrix of
+the long side. The bases are determined up to a rotation only; of their possible derivatives the rule takes
+those without rotation. They divide by no difference of singular values, and whatever does not depend on the
+choice of the bases, such as P, gets its true derivatives of every order from them.
 """
 
 import jax
@@ -129,7 +129,7 @@ def lstsq(a: jax.Array, b: jax.Array, rtol: jax.Array) -> tuple[jax.Array, ...]:
 
 @jax.custom_jvp
 def _apply(a, b, left, right, v, rank):
-    """x = P b of P = left rightᴴ. Its derivative costs products with x; that of P is left to the second order."""
+    """x = P b of P = left rightᴴ. Its derivative is products with x; that of P waits for the second order."""
     return product(left, product(adjoint(right), b))
 
 
@@ -142,7 +142,9 @@ def _apply_jvp(primals, tangents):
     # dx = P (db − da x + Pᴴ daᴴ r) + (I − v vᴴ) daᴴ Pᴴ x, v a basis of the range of aᴴ.
     inner = db - product(da, x) + product(right, product(adjoint(left), product(adjoint(da), r)))
     outer = product(adjoint(da), product(right, product(adjoint(left), x)))
-    outer = jnp.where(rank == a.shape[-1], jnp.zeros_like(outer), outer - product(v, product(adjoint(v), outer)))
+    outer = jnp.where(
+        rank == a.shape[-1], jnp.zeros_like(outer), outer - product(v, product(adjoint(v), outer))
+    )
     return x, product(left, product(adjoint(right), inner)) + outer
 
 

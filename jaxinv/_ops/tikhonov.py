@@ -10,8 +10,8 @@ argmin ‖a x − b‖² + lam ‖d x‖² = t qᴴ b. No normal equations are f
   M dx = aᴴ(db − da x) + daᴴ(b − a x) − dlam dᴴd x − lam (ddᴴ d + dᴴ dd) x
 
 follows from n = qᴴ da t + tᴴ(½ dlam dᴴd + lam dᴴ dd) t, dt = −t n, dq = da t − q n: polynomials in lam,
-where √lam has no derivative at 0. As with the bases of `pinv`, q and t are determined up to a rotation only, and
-the rule takes the derivatives without rotation: x gets its true derivatives of every order.
+where √lam has no derivative at 0. As with the bases of `pinv`, q and t are determined up to a rotation only,
+and the rule takes the derivatives without rotation: x gets its true derivatives of every order.
 """
 
 import jax
@@ -55,9 +55,7 @@ def _portable(a, lam, d=None):
     return [jnp.where(ok, x, jnp.full_like(x, jnp.nan)) for x in (q[..., :m, :], t)]
 
 
-tikhonov_factors: Operation = define(
-    "tikhonov_factors", results=_results, portable=_portable, native=False
-)
+tikhonov_factors: Operation = define("tikhonov_factors", results=_results, portable=_portable, native=False)
 
 
 @tikhonov_factors.def_jvp
@@ -125,7 +123,7 @@ def _dual_solve(a, b, lam, q, t):
 
 @_dual_solve.defjvp
 def _dual_solve_jvp(primals, tangents):
-    a, b, lam, q, t = primals
+    _, b, _, q, t = primals
     da, db, dlam, _, _ = tangents
     x = _dual_solve(*primals)
     y = product(t, product(adjoint(t), b))  # x = aᴴ y

@@ -10,9 +10,7 @@ from jaxinv.linalg.check import batch, broadcast, matrices, observations, per_ma
 
 
 @jax.jit
-def tikhonov_solve(
-    a: ArrayLike, b: ArrayLike, lam: ArrayLike, penalty: ArrayLike | None = None
-) -> jax.Array:
+def tikhonov_solve(a: ArrayLike, b: ArrayLike, lam: ArrayLike, penalty: ArrayLike | None = None) -> jax.Array:
     """Solution of regularised least squares, argmin ‖a x − b‖² + lam ‖penalty x‖², for each of a batch.
 
     By QR (LAPACK's geqrf) of [a; √lam · penalty], or of [aᴴ; √lam] where the penalty is the identity and
@@ -75,7 +73,7 @@ def tikhonov_pinv(a: ArrayLike, lam: ArrayLike, penalty: ArrayLike | None = None
 
 
 def _prepare(name: str, a: jax.Array, lam: ArrayLike, penalty: ArrayLike | None, *others: jax.Array):
-    """Arguments of the operation, with common batch dimensions and the dtype it computes in; the dtype asked for."""
+    """The operation's arguments, batch dimensions broadcast, in the dtype that computes; the result's dtype."""
     shapes, arrays = [a.shape[:-2]], [a, *others]
     if penalty is not None:
         penalty = matrices(name, penalty, "penalty", a.shape[-1])
