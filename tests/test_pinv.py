@@ -10,25 +10,12 @@ from jax import numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
-from matrices import DTYPES
+from matrices import DTYPES, adjoint, of_rank
 
 import jaxinv
 
 SHAPES = ((1, 1), (7, 4), (4, 7), (30, 30))
 COLLECTIVES = ("all-gather", "all-to-all", "collective-permute", "all-reduce", "reduce-scatter")
-
-
-def adjoint(a):
-    return np.swapaxes(a, -1, -2).conj()
-
-
-def of_rank(shape, rank, dtype, kappa=10.0, seed=0):
-    """Matrices (..., m, n) with `rank` non-zero singular values, from 1 to 1/kappa."""
-    *batch, m, n = shape
-    rng = matrices.rng_for("rank", shape, rank, np.dtype(dtype).name, seed)
-    u = np.linalg.qr(matrices.normal(rng, (*batch, m, rank), dtype))[0]
-    v = np.linalg.qr(matrices.normal(rng, (*batch, n, rank), dtype))[0]
-    return (u * np.geomspace(1, 1 / kappa, rank)) @ adjoint(v)
 
 
 def golub_pereyra(a, e, rank):

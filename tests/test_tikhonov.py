@@ -9,8 +9,8 @@ from jax import numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
-from matrices import DTYPES, normal, rng_for, wide_dtype
-from test_pinv import COLLECTIVES, adjoint, of_rank
+from matrices import DTYPES, adjoint, normal, of_rank, rng_for, wide_dtype
+from test_pinv import COLLECTIVES
 
 import jaxinv
 

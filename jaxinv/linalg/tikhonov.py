@@ -73,7 +73,7 @@ def tikhonov_pinv(a: ArrayLike, lam: ArrayLike, penalty: ArrayLike | None = None
 
 
 def _prepare(name: str, a: jax.Array, lam: ArrayLike, penalty: ArrayLike | None, *others: jax.Array):
-    """The operation's arguments, batch dimensions broadcast, in the dtype that computes; the result's dtype."""
+    """The operation's arguments, broadcast, in the dtype that computes; the dtype of the result."""
     shapes, arrays = [a.shape[:-2]], [a, *others]
     if penalty is not None:
         penalty = matrices(name, penalty, "penalty", a.shape[-1])
