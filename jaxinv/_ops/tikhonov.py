@@ -33,8 +33,9 @@ def _portable(a, lam, d=None):
     ok = finite(a, lam) & (lam >= 0)
     lam = jnp.where(ok, lam, jnp.zeros_like(lam))
     root = jnp.sqrt(lam).astype(a.dtype)
+    eye = lax.expand_dims(jnp.eye(n, dtype=a.dtype), range(a.ndim - 2))
     if d is None:
-        penalty = root * jnp.eye(n, dtype=a.dtype)
+        penalty = root * eye
     else:
         ok &= finite(d)
         penalty = root * jnp.where(ok, d, jnp.zeros_like(d))
@@ -50,7 +51,7 @@ def _portable(a, lam, d=None):
     # That ok depends on q keeps the two calls of LAPACK apart: side by side on two cores they may wait for
     # each other for ever in jax 0.10.
     ok &= finite(q) & jnp.all(jnp.diagonal(r, axis1=-2, axis2=-1) != 0, axis=-1)[..., None, None]
-    identity = jnp.zeros_like(r) + jnp.eye(n, dtype=a.dtype)
+    identity = jnp.zeros_like(r) + eye
     t = lax.linalg.triangular_solve(jnp.where(ok, r, identity), identity, left_side=True)
     return [jnp.where(ok, x, jnp.full_like(x, jnp.nan)) for x in (q[..., :m, :], t)]
 

@@ -90,6 +90,8 @@ def _prepare(name: str, a: jax.Array, lam: ArrayLike, penalty: ArrayLike | None,
         dtype = kind
     wide = compute_dtype(dtype)
     a = broadcast(a.astype(wide), shape)
+    # What is broadcast to the batch of a is to be sharded like it (explicit axes); XLA drops the zero.
+    zero = jnp.sum(jnp.zeros_like(a), axis=(-2, -1), keepdims=True)
     if penalty is not None:
-        penalty = broadcast(penalty.astype(wide), shape)
-    return a, per_matrix(lam, shape, jnp.finfo(wide).dtype), penalty, dtype
+        penalty = broadcast(penalty.astype(wide), shape) + zero
+    return a, per_matrix(lam, shape, jnp.finfo(wide).dtype) + zero.real, penalty, dtype
