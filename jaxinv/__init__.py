@@ -11,3 +11,8 @@ from jaxinv.linalg.inverse import inv as inv
 from jaxinv.linalg.inverse import inv_det as inv_det
 from jaxinv.linalg.inverse import inv_ex as inv_ex
 from jaxinv.linalg.inverse import inv_slogdet as inv_slogdet
+from jaxinv.linalg.pinv import LstsqResult as LstsqResult
+from jaxinv.linalg.pinv import lstsq as lstsq
+from jaxinv.linalg.pinv import pinv as pinv
+from jaxinv.linalg.tikhonov import tikhonov_pinv as tikhonov_pinv
+from jaxinv.linalg.tikhonov import tikhonov_solve as tikhonov_solve

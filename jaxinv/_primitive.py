@@ -24,7 +24,7 @@ _MATRIX = 2  # every operand ends in two matrix dimensions; what stands before t
 class Operation:
     """A primitive with its rules. Call it to bind; results come as a list."""
 
-    def __init__(self, name, results, portable):
+    def __init__(self, name, results, portable, native):
         self.name = name
         self._results = results
         self.primitive = Primitive(f"jaxinv_{name}")
@@ -34,7 +34,7 @@ class Operation:
         batching.primitive_batchers[self.primitive] = self._batch
         portable_lowering = mlir.lower_fun(portable, multiple_results=True)
         mlir.register_lowering(self.primitive, portable_lowering)
-        for platform in _native.PLATFORMS:
+        for platform in _native.PLATFORMS if native else ():
             try:
                 mlir.register_lowering(
                     self.primitive,
@@ -153,6 +153,7 @@ def define(
     *,
     results: Callable[..., Sequence[tuple[tuple[int, ...], Any]]],
     portable: Callable[..., Sequence[jax.Array]],
+    native: bool = True,
 ) -> Operation:
     """Makes the primitive `jaxinv_<name>`.
 
@@ -161,8 +162,9 @@ def define(
       results: (*avals, **static) -> the shape after the batch dimensions and the dtype of each result.
       portable: (*operands, **static) -> the results in plain jax.numpy; serves every platform for
         which the plan names no native kernel.
+      native: False for an operation of which no backend has a kernel: the plan is not asked.
     """
-    return Operation(name, results, portable)
+    return Operation(name, results, portable, native)
 
 
 def _broadcast_front(x: jax.Array, size: int, axis) -> jax.Array:

@@ -16,14 +16,34 @@ from jaxinv.linalg.check import DTYPES
 # Public function -> operation that serves it.
 OPERATIONS = {"inv": "inverse", "inv_ex": "inverse", "inv_slogdet": "inverse", "inv_det": "inverse"}
 
+# Public function of matrices m × n -> (factorisation of jax.numpy that serves it, cost of its derivative).
+_SVD = "SVD of jax.numpy.linalg (LAPACK gesdd on the CPU), of the adjoint where m < n"
+_QR = (
+    "QR of jax.numpy.linalg (LAPACK geqrf on the CPU) of [a; √lam · penalty]; where the penalty is "
+    "the identity and m < n, of [aᴴ; √lam]"
+)
+FACTORISATIONS = {
+    "pinv": (_SVD, "products only, about 13 of (m × n) (n × n); no further SVD, at any order"),
+    "lstsq": (
+        _SVD,
+        "products with a and its bases, 12 for each right-hand side; no further SVD, at any order",
+    ),
+    "tikhonov_solve": (
+        _QR,
+        "products with a, q and R⁻¹, 8 for each right-hand side; no further QR, at any order",
+    ),
+    "tikhonov_pinv": (_QR, "products only, about 6 of (m × n) (n × n); no further QR, at any order"),
+}
+
 
 def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform: str | None = None) -> str:
     """Says which algorithm and kernel serve a function of jaxinv at a shape, and why.
 
     Args:
-      shape: shape (..., n, n) of the array that the function would be given.
+      shape: shape (..., n, n) of the array that the function would be given; (..., m, n) for the last four.
       dtype: its dtype: float16, bfloat16, float32, float64, complex64 or complex128.
-      op: name of the function: "inv", "inv_ex", "inv_slogdet" or "inv_det".
+      op: name of the function: "inv", "inv_ex", "inv_slogdet", "inv_det", "pinv", "lstsq",
+        "tikhonov_solve" or "tikhonov_pinv".
       platform: platform of JAX: "cpu", "cuda", "rocm", "tpu", ...; "gpu" means "cuda". None: the one that
         this process uses by default, which starts JAX's backend.
 
@@ -38,25 +58,42 @@ def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform:
 
     Nothing is computed or compiled.
     """
-    shape, name = _check_shape(shape), _check_dtype(dtype)
-    if op not in OPERATIONS:
-        raise ValueError(f"jaxinv.explain: op must be one of {', '.join(map(repr, OPERATIONS))}, got {op!r}")
+    functions = (*OPERATIONS, *FACTORISATIONS)
+    shape, name = _check_shape(shape, square=op not in FACTORISATIONS), _check_dtype(dtype)
+    if op not in functions:
+        raise ValueError(f"jaxinv.explain: op must be one of {', '.join(map(repr, functions))}, got {op!r}")
     if not isinstance(platform, str | None):
         raise TypeError(f"jaxinv.explain: expected platform to be a string or None, got {platform!r}")
     platform = default_platform() if platform is None else platform
     platform = "cuda" if platform == "gpu" else platform
 
-    n, count = shape[-1], math.prod(shape[:-2])
-    matrix = n * n * jnp.dtype(name).itemsize
+    (m, n), count = shape[-2:], math.prod(shape[:-2])
+    matrix = m * n * jnp.dtype(name).itemsize
     lines = [
-        f"jaxinv.{op} of {count} {name} {'matrix' if count == 1 else 'matrices'} {n} × {n} on {platform}",
+        f"jaxinv.{op} of {count} {name} {'matrix' if count == 1 else 'matrices'} {m} × {n} on {platform}"
+    ]
+    if op in FACTORISATIONS:
+        algorithm, derivative = FACTORISATIONS[op]
+        lines += [
+            f"  algorithm  {algorithm}",
+            "  kernel     XLA",
+            f"  memory     {_size(count * matrix)} read, temporaries as XLA decides",
+            "  why        jaxinv has no kernels of its own for singular values and QR",
+            f"its derivative: {derivative}",
+        ]
+    else:
+        lines += _explain_plans(op, platform, n, name, count, matrix)
+    if jax.dtypes.canonicalize_dtype(name) != jnp.dtype(name):
+        lines.append(f"jax_enable_x64 is off: JAX would make a smaller type of {name}")
+    return "\n".join(lines)
+
+
+def _explain_plans(op: str, platform: str, n: int, name: str, count: int, matrix: int) -> list[str]:
+    return [
         *_describe(_plan(platform, OPERATIONS[op], n, name), count, reads=matrix, writes=matrix),
         "its cotangent −Xᵀ G Xᵀ",
         *_describe(_plan(platform, "triple_product", n, name), count, reads=2 * matrix, writes=matrix),
     ]
-    if jax.dtypes.canonicalize_dtype(name) != jnp.dtype(name):
-        lines.append(f"jax_enable_x64 is off: JAX would make a smaller type of {name}")
-    return "\n".join(lines)
 
 
 def default_platform() -> str:
@@ -67,13 +104,14 @@ def default_platform() -> str:
     return platform
 
 
-def _check_shape(shape) -> tuple[int, ...]:
+def _check_shape(shape, square: bool) -> tuple[int, ...]:
     try:
         shape = tuple(operator.index(size) for size in shape)
     except TypeError:
         raise TypeError(f"jaxinv.explain: expected shape to be a tuple of integers, got {shape!r}") from None
-    if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise ValueError(f"jaxinv.explain: expected square matrices (..., n, n), got shape {shape}")
+    if len(shape) < 2 or (square and shape[-1] != shape[-2]):
+        kind = "square matrices (..., n, n)" if square else "matrices (..., m, n)"
+        raise ValueError(f"jaxinv.explain: expected {kind}, got shape {shape}")
     if min(shape) < 0:
         raise ValueError(f"jaxinv.explain: expected sizes of 0 or more, got shape {shape}")
     return shape

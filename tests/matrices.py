@@ -51,6 +51,10 @@ def transpose(a: np.ndarray) -> np.ndarray:
     return np.swapaxes(a, -1, -2)
 
 
+def adjoint(a):
+    return np.swapaxes(a, -1, -2).conj()
+
+
 # Generators: (rng, count, n, dtype) -> (k, n, n) in float64 or complex128.
 
 
@@ -225,6 +229,15 @@ def well_conditioned(shape, dtype, seed=0, kappa=10.0) -> np.ndarray:
     count, n = int(np.prod(shape[:-2])), shape[-1]
     rng = rng_for("well", shape, np.dtype(dtype).name, seed)
     return with_condition(rng, np.full(count, kappa), n, dtype).reshape(shape).astype(dtype)
+
+
+def of_rank(shape, rank, dtype, kappa=10.0, seed=0):
+    """Matrices (..., m, n) with `rank` non-zero singular values, from 1 to 1/kappa."""
+    *batch, m, n = shape
+    rng = rng_for("rank", shape, rank, np.dtype(dtype).name, seed)
+    u = np.linalg.qr(normal(rng, (*batch, m, rank), dtype))[0]
+    v = np.linalg.qr(normal(rng, (*batch, n, rank), dtype))[0]
+    return (u * np.geomspace(1, 1 / kappa, rank)) @ adjoint(v)
 
 
 # Gates

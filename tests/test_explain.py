@@ -74,6 +74,21 @@ def test_every_backend_answers(platform, dtype):
         assert re.search(r"^  why        \S", text, re.MULTILINE), text
 
 
+@pytest.mark.parametrize(
+    ("op", "factorisation"),
+    [("pinv", "SVD"), ("lstsq", "SVD"), ("tikhonov_solve", "QR"), ("tikhonov_pinv", "QR")],
+)
+def test_functions_of_rectangular_matrices(op, factorisation):
+    for platform in ("cpu", "tpu"):
+        text = jaxinv.explain((7, 60, 512), "float32", op, platform)
+        assert text.startswith(
+            f"jaxinv.{op} of 7 float32 matrices 60 × 512 on {platform}\n"
+            f"  algorithm  {factorisation} of jax.numpy.linalg"
+        )
+        assert "860.2 kB read, temporaries as XLA decides\n  why        jaxinv has no kernels" in text
+        assert f"no further {factorisation}, at any order" in text
+
+
 def test_says_why_a_backend_is_missing(monkeypatch):
     monkeypatch.setattr(_native, "_disabled", frozenset({"cpu"}))
     text = jaxinv.explain((3, 3), "float32", platform="cpu")
@@ -102,6 +117,7 @@ _DTYPES = "float16, bfloat16, float32, float64, complex64, complex128"
     ("arguments", "error", "message"),
     [
         (((4, 3), "float32"), ValueError, "expected square matrices (..., n, n), got shape (4, 3)"),
+        (((3,), "float32", "pinv"), ValueError, "expected matrices (..., m, n), got shape (3,)"),
         (((3,), "float32"), ValueError, "expected square matrices (..., n, n), got shape (3,)"),
         (((), "float32"), ValueError, "expected square matrices (..., n, n), got shape ()"),
         (((-1, 3, 3), "float32"), ValueError, "expected sizes of 0 or more, got shape (-1, 3, 3)"),
@@ -112,7 +128,8 @@ _DTYPES = "float16, bfloat16, float32, float64, complex64, complex128"
         (
             ((3, 3), "float32", "svd"),
             ValueError,
-            "op must be one of 'inv', 'inv_ex', 'inv_slogdet', 'inv_det', got 'svd'",
+            "op must be one of 'inv', 'inv_ex', 'inv_slogdet', 'inv_det', 'pinv', 'lstsq', 'tikhonov_solve', "
+            "'tikhonov_pinv', got 'svd'",
         ),
         (
             ((3, 3), "float32", "inv", 7),

@@ -35,6 +35,53 @@ def square_matrices(name: str, a: ArrayLike) -> jax.Array:
     return a
 
 
+def matrices(name: str, a: ArrayLike, argument: str = "a", columns: int | None = None) -> jax.Array:
+    """An argument that holds matrices (..., m, n), with `columns` columns where that is given."""
+    a = inexact(name, a)
+    n = "n" if columns is None else columns
+    if a.ndim < 2 or columns not in (None, a.shape[-1]):
+        raise ValueError(f"jaxinv.{name}: expected {argument} of shape (..., m, {n}), got shape {a.shape}")
+    if not all(isinstance(size, int) for size in a.shape[-2:]):  # a symbolic dimension of jax.export
+        raise ValueError(f"jaxinv.{name}: the matrix size must be known when tracing, got shape {a.shape}")
+    return a
+
+
+def observations(name: str, a: jax.Array, b: ArrayLike) -> jax.Array:
+    """An argument that holds right-hand sides (m,) or (..., m, k) of least squares with the matrices `a`."""
+    b = inexact(name, b)
+    m = a.shape[-2]
+    if b.ndim == 0 or b.shape[-1 if b.ndim == 1 else -2] != m:
+        raise ValueError(f"jaxinv.{name}: expected b of shape ({m},) or (..., {m}, k), got shape {b.shape}")
+    return b
+
+
+def real(name: str, argument: str, value: ArrayLike) -> jax.Array:
+    """A real argument (...), one value for each matrix; its type, weak or not, is left as it is."""
+    dtype = inexact(name, value).dtype
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(f"jaxinv.{name}: expected {argument} to be real, got dtype {dtype.name}")
+    return jnp.asarray(value)
+
+
+def batch(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that batch dimensions broadcast to."""
+    try:
+        return jnp.broadcast_shapes(*shapes)
+    except ValueError:
+        given = " and ".join(map(str, shapes))
+        raise ValueError(f"jaxinv.{name}: expected batch dimensions that broadcast, got {given}") from None
+
+
+def broadcast(a: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Matrices with batch dimensions `shape`."""
+    return jnp.broadcast_to(a, (*shape, *a.shape[-2:]))
+
+
+def per_matrix(value: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
+    """One value for each matrix as (..., 1, 1)."""
+    return broadcast(value.astype(dtype)[..., None, None], shape)
+
+
 def structure(name: str, assume_a: str) -> str:
     """The argument that names what is known of the matrices."""
     if assume_a not in STRUCTURES:
