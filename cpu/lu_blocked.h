@@ -57,6 +57,30 @@ void apply_lu_steps_between(const B& b, int64_t k, int64_t first, int64_t j, int
   if (j < end) apply_lu_steps<kSteps, 1>(b, k, first, j);
 }
 
+// The row of the largest entry of a panel column from row k on; ties take the lowest row.
+template <class B>
+int64_t find_lu_pivot(const B& b, const typename B::R* column, int64_t k) {
+  using V = typename B::V;
+  using Index = typename B::Index;
+  using I = typename Types<V>::Real::I;
+  int64_t i = k / B::W * B::W;
+  Index here = lane_numbers<Index>() + Index(I(i));
+  const Index first{I(k)}, end{I(b.n)};
+  // As integers: NaN above all numbers, other rows below them.
+  auto key_of = [&](const Index& rows) {
+    const Index inside = (rows == first) | ((rows > first) & (end > rows));
+    return pivot_key_bits(V::load(column + i * B::P)) | (inside ^ Index(I(-1)));
+  };
+  Index best = key_of(here), row = here;
+  for (i += B::W; i < b.n; i += B::W) {
+    here = here + Index(I(B::W));
+    const Index key = key_of(here), larger = key > best;
+    best = select(larger, key, best);
+    row = select(larger, here, row);
+  }
+  return lowest_where_largest(best, row);
+}
+
 // Step c of the panel of columns k …: pivot search, row exchange, multipliers. They go into the column and, zero
 // in the rows that have had their step, to `factors`. Returns false where the pivot is bad.
 template <class B>
@@ -67,7 +91,7 @@ bool find_multipliers(B& b, int64_t k, int64_t width, int64_t c) {
   using I = typename Types<V>::Real::I;
   const int64_t stride = b.rows * B::P, step = k + c;
   R* column = b.panel + c * stride;
-  const int64_t row = find_pivot_row(b, column, step);
+  const int64_t row = find_lu_pivot(b, column, step);
   b.swap[step] = row;
   if (row != step) {
     exchange(b.origin[step], b.origin[row]);
@@ -200,7 +224,6 @@ void update_behind(const B& b, int64_t k, int64_t width, const cpu::Team* team) 
     int64_t k, width, tiles, per_task;
   };
   const int64_t tiles = (b.n - k - width + B::kTileColumns - 1) / B::kTileColumns;
-  if (tiles == 0) return;
   Job job{b, k, width, tiles, team ? (tiles + 7) / 8 : tiles};
   auto body = [](void* arg, int64_t task) {
     const Job& job = *static_cast<Job*>(arg);
@@ -248,8 +271,10 @@ void lu_blocked(const LuProblem& p, int64_t index, void* scratch, const cpu::Tea
     info = factor_panel(b, k, width);
     if (info) break;
     if (p.lu) exchange_rows(b, k, width, 0, k);
-    exchange_rows(b, k, width, k + width, b.columns);
-    update_behind(b, k, width, team);
+    if (k + width < n) {
+      exchange_rows(b, k, width, k + width, b.columns);
+      update_behind(b, k, width, team);
+    }
     if (p.lu) move_panel<true>(b, k, width, k);
   }
   bool odd = false;

@@ -7,6 +7,7 @@
 
 #include "cpu/determinant.h"
 #include "cpu/lanes.h"
+#include "cpu/lu_unrolled.h"
 #include "cpu/range.h"
 
 namespace jaxinv {
@@ -65,30 +66,59 @@ struct LaneLu {
   }
 };
 
-// One column: collects its entry of the pivot row, then subtracts the multiples of that from all rows.
-template <int kN, class V>
-JAXINV_INLINE V eliminate_entries(int n_, const V* factor, const typename V::Index* hot, V* x,
-                                  int64_t stride) {
-  const int n = kN ? kN : n_;
-  V row(0);
+// kColumns columns from x: collects their entries of the pivot row, then subtracts the multiples of that from
+// all rows.
+template <int kColumns, class V>
+JAXINV_INLINE void eliminate_entries(int n, const V* factor, const typename V::Index* hot, V* x,
+                                     int64_t row_stride, int64_t column_stride, V* rows) {
+  V row[kColumns];
   JAXINV_UNROLL
-  for (int i = 0; i < n; ++i) row = select(hot[i], x[i * stride], row);
+  for (int c = 0; c < kColumns; ++c) row[c] = V(0);
+  for (int i = 0; i < n; ++i) {
+    const auto here = hot[i];
+    JAXINV_UNROLL
+    for (int c = 0; c < kColumns; ++c) {
+      row[c] = select(here, x[i * row_stride + c * column_stride], row[c]);
+    }
+  }
+  for (int i = 0; i < n; ++i) {
+    const V multiplier = factor[i];
+    JAXINV_UNROLL
+    for (int c = 0; c < kColumns; ++c) {
+      V& entry = x[i * row_stride + c * column_stride];
+      entry = fnma(multiplier, row[c], entry);
+    }
+  }
   JAXINV_UNROLL
-  for (int i = 0; i < n; ++i) x[i * stride] = fnma(factor[i], row, x[i * stride]);
-  return row;
+  for (int c = 0; c < kColumns; ++c) rows[c] = row[c];
 }
 
-// Factors the tile and eliminates the right-hand sides; kN is n where it is known when compiling.
-template <int kN, class V>
-void factor_lanes(int n_, int64_t columns, LaneLu<V>& state) {
+template <class V>
+JAXINV_INLINE void eliminate_between(int n, const V* factor, const typename V::Index* hot, V* x,
+                                     int64_t row_stride, int64_t column_stride, int64_t count,
+                                     V* rows) {
+  constexpr int kColumns = V::kParts == 2 ? 2 : 4;
+  int64_t j = 0;
+  for (; j + kColumns <= count; j += kColumns) {
+    eliminate_entries<kColumns>(n, factor, hot, x + j * column_stride, row_stride, column_stride,
+                                rows + j);
+  }
+  for (; j < count; ++j) {
+    eliminate_entries<1>(n, factor, hot, x + j * column_stride, row_stride, column_stride,
+                         rows + j);
+  }
+}
+
+// Factors the tile and eliminates the right-hand sides.
+template <class V>
+void factor_lanes(int n, int64_t columns, LaneLu<V>& state) {
   using Index = typename V::Index;
   using Real = typename Types<V>::Real;
   using R = typename Real::R;
   using I = typename Real::I;
-  const int n = kN ? kN : n_;
   const LaneLu<V> e = state;  // pointers in registers: stores to the tile could alias the caller's
-  const int64_t rs = kN && e.column_stride == 1 ? kN : e.row_stride, cs = e.column_stride;
-  Index info(I(0)), hot[kN ? kN : kLuLanesMax];
+  const int64_t rs = e.row_stride, cs = e.column_stride;
+  Index info(I(0)), hot[kLuLanesMax];
   for (int i = 0; i < n; ++i) e.place[i] = Index(I(i));
   for (int k = 0; k < n; ++k) {
     V* column = e.tile + k * cs;
@@ -120,20 +150,16 @@ void factor_lanes(int n_, int64_t columns, LaneLu<V>& state) {
       e.factor[i] = keep(below, multiplier);
       column[i * rs] = select(below, multiplier, x);
     }
-    for (int j = k + 1; j < n; ++j) {
-      e.upper[k * n + j] = eliminate_entries<kN>(n, e.factor, hot, e.tile + j * cs, rs);
-    }
-    for (int64_t c = 0; c < columns; ++c) {
-      e.y[k * columns + c] = eliminate_entries<kN>(n, e.factor, hot, e.right + c, columns);
-    }
+    eliminate_between(n, e.factor, hot, e.tile + (k + 1) * cs, rs, cs, n - k - 1,
+                      e.upper + k * n + k + 1);
+    eliminate_between(n, e.factor, hot, e.right, columns, 1, columns, e.y + k * columns);
   }
   state.info = info;
 }
 
 // y ← U⁻¹ y
-template <int kN, class V>
-void substitute_lanes(int n_, int64_t columns, const LaneLu<V>& e) {
-  const int n = kN ? kN : n_;
+template <class V>
+void substitute_lanes(int n, int64_t columns, const LaneLu<V>& e) {
   for (int64_t c = 0; c < columns; ++c) {
     for (int k = n - 1; k >= 0; --k) {
       const V x = (e.y[k * columns + c] * e.scales[k]) * e.inverses[k];
@@ -142,23 +168,6 @@ void substitute_lanes(int n_, int64_t columns, const LaneLu<V>& e) {
         e.y[i * columns + c] = fnma(e.upper[i * n + k], x, e.y[i * columns + c]);
       }
     }
-  }
-}
-
-// Calls f with n as a compile-time constant where that is worth it, with 0 where not.
-template <class F>
-JAXINV_INLINE void with_small_size(int64_t n, F&& f) {
-  switch (n) {
-    case 1:
-      return f(std::integral_constant<int, 1>{});
-    case 2:
-      return f(std::integral_constant<int, 2>{});
-    case 3:
-      return f(std::integral_constant<int, 3>{});
-    case 4:
-      return f(std::integral_constant<int, 4>{});
-    default:
-      return f(std::integral_constant<int, 0>{});
   }
 }
 
@@ -197,7 +206,7 @@ JAXINV_INLINE Index odd_places(int64_t n, const Index* place) {
 }
 
 template <class S>
-void lu_lanes(const LuProblem& p, int64_t begin, int64_t end, void* scratch) {
+void lu_tiled(const LuProblem& p, int64_t begin, int64_t end, void* scratch) {
   using R = typename Storage<S>::R;
   constexpr int P = Storage<S>::kParts, W = kVectorBytes / int(sizeof(R));
   using V = Value<R, W, P>;
@@ -218,10 +227,21 @@ void lu_lanes(const LuProblem& p, int64_t begin, int64_t end, void* scratch) {
       range.apply(tile, reals);
       shift = range.shift;
     }
-    with_small_size(n, [&](auto size) { factor_lanes<decltype(size)::value>(int(n), 0, e); });
+    factor_lanes(int(n), 0, e);
     store_group_by_products<V>(by_products, index, count, a, e.pivots, e.info,
                                odd_places(n, e.place), shift);
     if (p.lu) store_factors<S>(p, index, count, e);
+  }
+}
+
+// Determinants without factors are unrolled from N down to 1.
+template <class S, int N = kLuUnrolledMax>
+void lu_lanes(const LuProblem& p, int64_t begin, int64_t end, void* scratch) {
+  if constexpr (N == 0) {
+    return lu_tiled<S>(p, begin, end, scratch);
+  } else {
+    if (p.n == N && !p.lu) return determinant_unrolled<S, N>(p, begin, end, scratch);
+    return lu_lanes<S, N - 1>(p, begin, end, scratch);
   }
 }
 

@@ -11,59 +11,45 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-// As load_lanes and store_lanes, but matrix l in lane l whatever its size: matrices and right-hand sides differ.
-template <class R, int W>
-JAXINV_INLINE void load_systems(const R* src, int64_t reals, R* tile) {
-  if (!fills_lane<R, W>(reals)) return load_lanes<R, W>(src, reals, tile);
-  for (int lane = 0; lane < W; ++lane) {
-    for (int64_t e = 0; e < reals; ++e) tile[e * W + lane] = src[lane * reals + e];
-  }
-}
-template <class R, int W>
-JAXINV_INLINE void store_systems(const R* tile, int64_t reals, R* dst) {
-  if (!fills_lane<R, W>(reals)) return store_lanes<R, W>(tile, reals, dst);
-  for (int lane = 0; lane < W; ++lane) {
-    for (int64_t e = 0; e < reals; ++e) dst[lane * reals + e] = tile[e * W + lane];
-  }
-}
-
 template <class S>
-void solve_lanes(const SolveProblem& p, int64_t begin, int64_t end, void* scratch) {
+void solve_tiled(const SolveProblem& p, int64_t begin, int64_t end, void* scratch) {
   using R = typename Storage<S>::R;
   constexpr int P = Storage<S>::kParts, W = kVectorBytes / int(sizeof(R));
   using V = Value<R, W, P>;
-  using Real = RVec<R, W>;
   using Index = typename V::Index;
-  using I = typename Real::I;
+  using I = typename Types<V>::Real::I;
   const int64_t n = p.n, columns = p.columns, reals = n * n * P, right = n * columns * P;
   LaneLu<V> e(scratch, n, columns, p.transpose);
   R* staging = static_cast<R*>(scratch) + LaneLu<V>::vectors(n, columns) * W;
   R* tile = reinterpret_cast<R*>(e.tile);
   R* y = reinterpret_cast<R*>(e.y);
-  const Real nan(R(__builtin_nan("")));
   for (int64_t index = begin; index < end; index += W) {
     load_systems<R, W>(group_in<S, W>(p.a, index, end, reals, staging), reals, tile);
     load_systems<R, W>(group_in<S, W>(p.b, index, end, right, staging), right,
                        reinterpret_cast<R*>(e.right));
     const LaneRange<R, W> range(tile, reals);
     range.apply(tile, reals);
-    with_small_size(n, [&](auto size) {
-      factor_lanes<decltype(size)::value>(int(n), columns, e);
-      substitute_lanes<decltype(size)::value>(int(n), columns, e);
-    });
+    factor_lanes(int(n), columns, e);
+    substitute_lanes(int(n), columns, e);
     range.apply(y, right);
-    const Index fine = e.info == Index(I(0));
-    if (!all_set(fine)) {
-      for (int64_t i = 0; i < right; ++i) {
-        select(fine, Real::load(y + i * W), nan).store(y + i * W);
-      }
-    }
+    spoil<R, W>(e.info == Index(I(0)), right, y);
     R* x = group_out<S, W>(p.x, index, end, right, staging);
     store_systems<R, W>(y, right, x);
     group_done<S, W>(p.x, index, end, right, x);
     for (int lane = 0; p.info && lane < W && lane < end - index; ++lane) {
       p.info[index + lane] = int32_t(e.info.v[lane]);
     }
+  }
+}
+
+// Unrolled from N down to 1, tiled above.
+template <class S, int N = kLuUnrolledMax>
+void solve_lanes(const SolveProblem& p, int64_t begin, int64_t end, void* scratch) {
+  if constexpr (N == 0) {
+    return solve_tiled<S>(p, begin, end, scratch);
+  } else {
+    if (p.n == N) return solve_unrolled<S, N>(p, begin, end, scratch);
+    return solve_lanes<S, N - 1>(p, begin, end, scratch);
   }
 }
 
