@@ -46,6 +46,11 @@ def _jvp(primals, tangents, *, structure):
     return [mantissa, exponent], [d_mantissa, None]
 
 
+@determinant.def_jet
+def _jet(primals, series, *, structure):
+    raise NotImplementedError("jaxinv: Taylor mode goes through inverses and solutions, not determinants")
+
+
 def sign_and_logarithm(mantissa: jax.Array, exponent: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Sign (modulus 1 for complex; 0 for 0) and log|mantissa · 2**exponent|."""
     size = jnp.abs(mantissa)

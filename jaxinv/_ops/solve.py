@@ -12,7 +12,7 @@ from jaxinv._ops import elimination
 from jaxinv._ops.lu import fold, lu_factor, lu_solve, right_hand_side, solve_series, unfold
 from jaxinv._primitive import Operation, define
 
-_FUSED_MAX = 16  # largest n, and most right-hand sides, of the fused operation
+FUSED_MAX = 16  # largest n, and most right-hand sides, of the fused operation
 
 
 def _results(a, b, *, structure, transpose, with_info):
@@ -95,11 +95,11 @@ def solve_systems(
         out = solve_systems(
             jnp.squeeze(a, i), fold(front), structure=structure, transpose=transpose, with_info=with_info
         )
-        x = unfold(out[0], front.shape)
+        x = unfold(out[0], (front.shape[0], *out[0].shape[:-1], front.shape[-1]))
         return [jnp.moveaxis(x, 0, i), *(jnp.broadcast_to(jnp.expand_dims(v, i), batch) for v in out[1:])]
     a, b = (jnp.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (a, b))
     columns = b.shape[-1]
-    if a.shape[-1] <= _FUSED_MAX and isinstance(columns, int) and columns <= _FUSED_MAX:
+    if a.shape[-1] <= FUSED_MAX and isinstance(columns, int) and columns <= FUSED_MAX:
         return solve(a, b, structure=structure, transpose=transpose, with_info=with_info)
     lu, permutation, info = lu_factor(a)
     out = lu_solve(a, lu, permutation, b, transpose=transpose)

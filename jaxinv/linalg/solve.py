@@ -10,6 +10,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxinv._ops.floating_point import compute_dtype
+from jaxinv._ops.solve import FUSED_MAX as FUSED_MAX
 from jaxinv._ops.solve import solve_systems
 from jaxinv.linalg.check import indices, right_hand_side, square_matrices, structure
 
