@@ -373,6 +373,7 @@ def assert_solution(a: np.ndarray, b: np.ndarray, x: np.ndarray, names=None, flu
     assert x.shape == b.shape
     if x.size == 0:
         return
+    tiny = float(ml_dtypes.finfo(compute_dtype(dtype)).tiny) if flushed else 0.0
     if is_half(dtype):
         a, b, x = (v.astype(np.float64) for v in (a, b, x))
         expected = np.linalg.solve(a, b)
@@ -380,11 +381,10 @@ def assert_solution(a: np.ndarray, b: np.ndarray, x: np.ndarray, names=None, flu
         size = np.abs(expected).max(-2) + float(ml_dtypes.finfo(dtype).tiny)
         fits = size < float(ml_dtypes.finfo(dtype).max)
         x, expected = (np.where(fits[:, None], v, 0) for v in (x, expected))
-        wrong = np.abs(x - expected).max(-2) > gate * size
+        wrong = np.abs(x - expected).max(-2) > gate * size + n * tiny
     else:
         longest = np.clongdouble if is_complex(dtype) else np.longdouble
         a, b, x = (v.astype(longest) for v in (a, b, x))
-        tiny = float(ml_dtypes.finfo(dtype).tiny) if flushed else 0.0
         length = [np.abs(v).sum(-2) for v in (b - a @ x, x, b)]
         size = norm1(a)[:, None]
         wrong = ~(
