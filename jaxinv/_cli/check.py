@@ -33,7 +33,7 @@ _COLUMNS = (
     "dtype",
     "n",
     "kernel",
-    "matrices",
+    "count",
     "min(L, R)",
     "max(L, R)",
     "forward",
