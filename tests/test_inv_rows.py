@@ -23,7 +23,7 @@ def select(name, x, index):
 @functions
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (1, 2, 3, 8, 16, 17, 40, 100))
-@pytest.mark.portable(n=(3, 40), dtype=("float32", "complex128", "bfloat16"))
+@pytest.mark.portable(n=(3, 40), dtype=("float32", "complex128"), name=("inv_rows",))
 def test_generators(path, name, n, dtype, flushes):
     names, a = matrices.generate(n, DTYPES[dtype], 2)
     k = min(n, 5)
@@ -98,8 +98,9 @@ def test_bad_selections(name, selection, error, message):
     for call in (getattr(jaxinv, name), jax.jit(getattr(jaxinv, name), static_argnums=1)):
         if isinstance(selection, list) and call is not getattr(jaxinv, name):
             continue  # a list is no static argument of jax.jit
-        with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        with pytest.raises(error) as caught:
             call(np.eye(3), selection)
+        assert str(caught.value) == message  # `match` would also read the notes that JAX adds
 
 
 @functions
@@ -112,7 +113,7 @@ def test_traced_selection(name):
 @functions
 @pytest.mark.parametrize("dtype", ("float64", "complex128"))
 @pytest.mark.parametrize("n", (3, 20))
-@pytest.mark.portable(n=(20,), dtype=("float64",))
+@pytest.mark.portable(n=(3,), dtype=("float64",), name=("inv_rows",))
 def test_derivatives(path, name, n, dtype):
     a = matrices.well_conditioned((2, n, n), DTYPES[dtype], kappa=3)
     f = getattr(jaxinv, name)

@@ -80,10 +80,8 @@ def test_shapes_are_those_of_numpy_2(path, a_shape, b_shape):
 def test_dtypes_promote_as_in_jax(kind_a, kind_b):
     a, b = jnp.eye(2, dtype=kind_a), jnp.ones((2, 1), kind_b)
     x = jaxinv.solve(a, b)
-    inexact = [
-        v if jnp.issubdtype(v.dtype, jnp.inexact) else v.astype(jnp.result_type(float)) for v in (a, b)
-    ]
-    assert x.dtype == jnp.result_type(*inexact)
+    expected = jnp.result_type(a, b)
+    assert x.dtype == (expected if jnp.issubdtype(expected, jnp.inexact) else jnp.result_type(float))
     np.testing.assert_array_equal(x.astype(complex), b.astype(complex))
 
 

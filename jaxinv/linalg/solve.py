@@ -45,7 +45,7 @@ def solve(a: ArrayLike, b: ArrayLike, *, assume_a: str = "general", lower: bool 
       TypeError: `a` or `b` is not an array or of an unsupported dtype.
 
     Differentiable in `a` and `b` in forward and reverse mode to any order: dx = a⁻¹(db − da x), by the
-    factors of `a` where n > 16, by solving again (with no second pass over memory) where not.
+    factors of `a` where n > 16; by solving again where not, which costs less than to store factors.
     """
     return _solve("solve", a, b, assume_a, with_info=False)[0]
 
@@ -74,9 +74,12 @@ def solve_ex(a: ArrayLike, b: ArrayLike, *, assume_a: str = "general", lower: bo
 
 
 def _solve(name, a, b, assume_a, with_info):
+    given = a, b
     a, assumed = square_matrices(name, a), structure(name, assume_a)
     b = right_hand_side(name, a, b)
-    dtype = jnp.result_type(a, b)
+    # An integer beside a float takes the type of the float.
+    dtype = jnp.result_type(*given)
+    dtype = dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(float)
     a, b = (x.astype(compute_dtype(dtype)) for x in (a, b))
     vector = b.ndim == 1
     x, *info = solve_systems(a, b[:, None] if vector else b, structure=assumed, with_info=with_info)
