@@ -56,7 +56,7 @@ def lu(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     place = jnp.zeros_like(a[..., 0], jnp.int32) + index
     init = a, place, jnp.moveaxis(jnp.zeros_like(a[..., 0]), -1, 0)
     a, place, pivots = lax.fori_loop(jnp.int32(0), jnp.int32(panels), block, init)
-    permutation = jnp.argsort(place, axis=-1)
+    permutation = jnp.argsort(place, axis=-1).astype(jnp.int32)
     a = _take_rows(a, permutation)[..., :size, :size]
     pivots = pivots[:size]
     info = first_bad_step(pivots)
