@@ -19,6 +19,27 @@ Plan plan_cpu(Op op, int64_t n, DType dtype, Algorithm algorithm) {
     return {algorithm, "two matrix products at full precision", "XLA dot_general",
             range(">", kTripleProductMax) + "XLA's matrix product is faster than a fused one"};
   }
+  if (op == Op::kSolve) {
+    if (algorithm == Algorithm::kLanes) {
+      return {algorithm, "LU with partial pivoting and substitution, one system per SIMD lane",
+              "cpu/solve_lanes", range("<=", kLuLanesMax) + "no factor is written to memory"};
+    }
+    return {algorithm, "portable", "XLA", range(">", kLuLanesMax) + "solved by its factors"};
+  }
+  if (op == Op::kLuSolve) {
+    return {algorithm, "forward and back substitution, right-hand sides in SIMD vectors",
+            "cpu/lu_solve", "any n: register tiles of rows by right-hand sides"};
+  }
+  if (op == Op::kLuFactor || op == Op::kDeterminant) {
+    if (algorithm == Algorithm::kLanes) {
+      return {algorithm, "LU with partial pivoting, one matrix per SIMD lane", "cpu/lu_lanes",
+              range("<=", kLuLanesMax) +
+                  "the lanes of a vector work on as many matrices, no step waits for another"};
+    }
+    return {algorithm, "blocked LU with partial pivoting", "cpu/lu_blocked",
+            range(">", kLuLanesMax) +
+                "panels of columns, then register-tiled rank-k updates of the rest"};
+  }
   switch (algorithm) {
     case Algorithm::kLanes:
       return {algorithm, "Gauss-Jordan with partial pivoting, one matrix per SIMD lane",
@@ -45,6 +66,11 @@ Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure st
   if (backend != Backend::kCpu || n == 0) return Algorithm::kPortable;
   if (op == Op::kTripleProduct) {
     return n <= kTripleProductMax ? Algorithm::kLanes : Algorithm::kPortable;
+  }
+  if (op == Op::kSolve) return n <= kLuLanesMax ? Algorithm::kLanes : Algorithm::kPortable;
+  if (op == Op::kLuSolve) return Algorithm::kBlocked;
+  if (op == Op::kLuFactor || op == Op::kDeterminant) {
+    return n <= kLuLanesMax ? Algorithm::kLanes : Algorithm::kBlocked;
   }
   if (n <= inverse_lanes_max(dtype)) return Algorithm::kLanes;
   return n <= inverse_columns_max(dtype) ? Algorithm::kColumns : Algorithm::kBlocked;

@@ -7,7 +7,7 @@
 namespace jaxinv {
 
 enum class DType { kF16, kBF16, kF32, kF64, kC64, kC128 };
-enum class Op { kInverse, kTripleProduct };
+enum class Op { kInverse, kTripleProduct, kSolve, kLuFactor, kLuSolve, kDeterminant };
 enum class Structure { kGeneral };
 
 // Ranges of n on the CPU. Inverses with one matrix per SIMD lane: above, its row exchanges cost more than the
@@ -19,6 +19,8 @@ constexpr int inverse_lanes_max(DType dtype) {
 constexpr int inverse_columns_max(DType dtype) {
   return dtype == DType::kC64 || dtype == DType::kC128 ? 96 : 128;
 }
+// LU, and whole systems, with one matrix per SIMD lane: above, blocked.
+constexpr int kLuLanesMax = 16;
 // Triple products in one pass: above, two matrix products.
 constexpr int kTripleProductMax = 32;
 
@@ -49,6 +51,48 @@ struct TripleProductProblem {
   void* y;
 };
 
+// LU with partial pivoting of `batch` row-major n × n matrices: row k of L U is row permutation[k] of a. `lu` may
+// be null, and `permutation` with it; `info`, `mantissa` and `exponent` as for inverses.
+struct LuProblem {
+  DType dtype;
+  int64_t n;
+  int64_t batch;
+  const void* a;
+  void* lu;
+  int32_t* permutation;
+  int32_t* info;
+  void* mantissa;
+  int32_t* exponent;
+};
+
+// op(a) x = b by the factors of a, op the transpose where the flag is set; b and x are row-major
+// n × columns.
+struct LuSolveProblem {
+  DType dtype;
+  bool transpose;
+  int64_t n;
+  int64_t columns;
+  int64_t batch;
+  const void* lu;
+  const int32_t* permutation;
+  const void* b;
+  void* x;
+};
+
+// op(a) x = b. `info` may be null.
+struct SolveProblem {
+  DType dtype;
+  Structure structure;
+  bool transpose;
+  int64_t n;
+  int64_t columns;
+  int64_t batch;
+  const void* a;
+  const void* b;
+  void* x;
+  int32_t* info;
+};
+
 // dst = src: the yardstick of the benchmarks, moved by the blocks, threads and page advice of the kernels.
 struct CopyProblem {
   int64_t bytes;
@@ -63,6 +107,9 @@ namespace cpu {
 struct Context;
 void launch(const InverseProblem& problem, const Context& context);
 void launch(const TripleProductProblem& problem, const Context& context);
+void launch(const LuProblem& problem, const Context& context);
+void launch(const LuSolveProblem& problem, const Context& context);
+void launch(const SolveProblem& problem, const Context& context);
 void launch(const CopyProblem& problem, const Context& context);
 }  // namespace cpu
 

@@ -121,11 +121,11 @@ typename B::R load_matrix(const S* src, B& b) {
   return largest;
 }
 
-// Brings panel columns k … from the row-major copy to column order, or back.
+// Brings panel columns k … from the row-major copy to column order, or back; from row `first` on.
 template <bool back, class B>
-void move_panel(B& b, int64_t k, int64_t width) {
+void move_panel(B& b, int64_t k, int64_t width, int64_t first = 0) {
   using Real = RVec<typename B::R, B::W>;
-  for (int64_t i = 0; i < b.rows; i += B::W) {
+  for (int64_t i = first / B::W * B::W; i < b.rows; i += B::W) {
     for (int64_t j = 0; j < width; j += B::W) {
       for (int part = 0; part < B::P; ++part) {
         typename B::R* row = b.a + (i * b.columns + k + j) * B::P + part * B::W;

@@ -5,6 +5,10 @@
 #include "cpu/inverse_columns.h"
 #include "cpu/inverse_lanes.h"
 #include "cpu/kernel_set.h"
+#include "cpu/lu_blocked.h"
+#include "cpu/lu_lanes.h"
+#include "cpu/lu_solve.h"
+#include "cpu/solve_lanes.h"
 #include "cpu/triple_product_lanes.h"
 #include "cpu/widened.h"
 
@@ -45,6 +49,39 @@ const KernelSet JAXINV_KERNEL_SET = {
       });
       return bytes;
     },
+    [](DType dtype, int64_t n) {
+      size_t bytes = 0;
+      JAXINV_NAMESPACE::with_computed(
+          dtype, [&](auto s) { bytes = JAXINV_NAMESPACE::lu_lanes_scratch<decltype(s)>(n); });
+      return bytes;
+    },
+    [](DType dtype, int64_t n) {
+      size_t bytes = 0;
+      JAXINV_NAMESPACE::with_computed(
+          dtype, [&](auto s) { bytes = JAXINV_NAMESPACE::lu_blocked_scratch<decltype(s)>(n); });
+      return bytes;
+    },
+    [](DType dtype, int64_t n, int64_t columns) {
+      size_t bytes = 0;
+      JAXINV_NAMESPACE::with_computed(dtype, [&](auto s) {
+        bytes = JAXINV_NAMESPACE::lu_solve_scratch<decltype(s)>(n, columns);
+      });
+      return bytes;
+    },
+    [](DType dtype, int64_t n, int64_t columns) {
+      size_t bytes = 0;
+      JAXINV_NAMESPACE::with_computed(dtype, [&](auto s) {
+        bytes = JAXINV_NAMESPACE::solve_lanes_scratch<decltype(s)>(n, columns);
+      });
+      return bytes;
+    },
+    [](DType dtype, int64_t n, int64_t columns) {
+      int64_t parts = 0;
+      JAXINV_NAMESPACE::with_computed(dtype, [&](auto s) {
+        parts = JAXINV_NAMESPACE::lu_solve_parts<decltype(s)>(n, columns);
+      });
+      return parts;
+    },
     [](const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
       JAXINV_NAMESPACE::with_widened(p, begin, end, scratch, [&](auto s, auto... rest) {
         JAXINV_NAMESPACE::inverse_lanes<decltype(s)>(rest...);
@@ -60,9 +97,29 @@ const KernelSet JAXINV_KERNEL_SET = {
         JAXINV_NAMESPACE::triple_product_lanes<decltype(s)>(p, begin, end, scratch);
       });
     },
+    [](const LuProblem& p, int64_t begin, int64_t end, void* scratch) {
+      JAXINV_NAMESPACE::with_computed(p.dtype, [&](auto s) {
+        JAXINV_NAMESPACE::lu_lanes<decltype(s)>(p, begin, end, scratch);
+      });
+    },
+    [](const SolveProblem& p, int64_t begin, int64_t end, void* scratch) {
+      JAXINV_NAMESPACE::with_computed(p.dtype, [&](auto s) {
+        JAXINV_NAMESPACE::solve_lanes<decltype(s)>(p, begin, end, scratch);
+      });
+    },
+    [](const LuSolveProblem& p, int64_t index, int64_t part, void* scratch) {
+      JAXINV_NAMESPACE::with_computed(p.dtype, [&](auto s) {
+        JAXINV_NAMESPACE::lu_solve<decltype(s)>(p, index, part, scratch);
+      });
+    },
     [](const InverseProblem& p, int64_t index, void* scratch, const Team* team) {
       JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
         JAXINV_NAMESPACE::inverse_blocked<decltype(s)>(p, index, scratch, team);
+      });
+    },
+    [](const LuProblem& p, int64_t index, void* scratch, const Team* team) {
+      JAXINV_NAMESPACE::with_computed(p.dtype, [&](auto s) {
+        JAXINV_NAMESPACE::lu_blocked<decltype(s)>(p, index, scratch, team);
       });
     },
 };

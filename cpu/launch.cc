@@ -91,26 +91,32 @@ void for_blocks(const ThreadPool& pool, int64_t batch, int64_t matrix_bytes, int
 
 double cube(int64_t n) { return double(n) * n * n; }
 
-void invert_blocked(const InverseProblem& p, const ThreadPool& pool) {
-  const KernelSet& kernels = kernel_set();
-  size_t bytes = kernels.inverse_blocked_scratch(p.dtype, p.n);
-  if (pool.num_threads > 1 && p.n >= kTeamMin && p.batch < 2 * pool.num_threads) {
+// Runs kernel(index, scratch, team) for every matrix of the batch; flop: of one of them.
+template <class Kernel>
+void for_matrices(const ThreadPool& pool, int64_t n, int64_t batch, double flop,
+                  size_t scratch_bytes, const Kernel& kernel) {
+  if (pool.num_threads > 1 && n >= kTeamMin && batch < 2 * pool.num_threads) {
     // Too few matrices to go round: the threads share each one.
-    Scratch scratch(bytes, 1);
+    Scratch scratch(scratch_bytes, 1);
     Team team{const_cast<ThreadPool*>(&pool),
               [](void* self, int64_t count, void (*body)(void*, int64_t), void* arg) {
                 parallel_for(*static_cast<ThreadPool*>(self), count,
                              [&](int64_t task, int64_t) { body(arg, task); });
               }};
     FloatState state;
-    for (int64_t i = 0; i < p.batch; ++i) kernels.inverse_blocked(p, i, scratch.of(0), &team);
+    for (int64_t i = 0; i < batch; ++i) kernel(i, scratch.of(0), &team);
     return;
   }
+  // Small matrices several to a task.
+  const int64_t block =
+      std::max<int64_t>(1, std::min(int64_t(kParallelFlop / flop), batch / (4 * pool.num_threads)));
   ThreadPool alone;
-  const ThreadPool& used = 2 * cube(p.n) * p.batch < kParallelFlop ? alone : pool;
-  Scratch scratch(bytes, std::min(used.num_threads, p.batch));
-  parallel_for(used, p.batch, [&](int64_t task, int64_t worker) {
-    kernels.inverse_blocked(p, task, scratch.of(worker), nullptr);
+  const ThreadPool& used = flop * batch < kParallelFlop ? alone : pool;
+  const int64_t blocks = (batch + block - 1) / block;
+  Scratch scratch(scratch_bytes, std::min(used.num_threads, blocks));
+  parallel_for(used, blocks, [&](int64_t task, int64_t worker) {
+    const int64_t end = std::min(batch, (task + 1) * block);
+    for (int64_t i = task * block; i < end; ++i) kernel(i, scratch.of(worker), nullptr);
   });
 }
 
@@ -135,7 +141,11 @@ void launch(const InverseProblem& p, const Context& context) {
                           kernels.inverse_columns(p, begin, end, scratch);
                         });
     default:
-      return invert_blocked(p, context.pool);
+      return for_matrices(context.pool, p.n, p.batch, 2 * cube(p.n),
+                          kernels.inverse_blocked_scratch(p.dtype, p.n),
+                          [&](int64_t index, void* scratch, const Team* team) {
+                            kernels.inverse_blocked(p, index, scratch, team);
+                          });
   }
 }
 
@@ -148,6 +158,53 @@ void launch(const TripleProductProblem& p, const Context& context) {
              kernels.triple_product_lanes_scratch(p.dtype, p.n),
              [&](int64_t begin, int64_t end, void* scratch) {
                kernels.triple_product_lanes(p, begin, end, scratch);
+             });
+}
+
+void launch(const LuProblem& p, const Context& context) {
+  if (p.batch == 0 || p.n == 0) return;
+  const int64_t bytes = p.n * p.n * element_bytes(p.dtype);
+  if (p.lu) advise_huge_pages(p.lu, bytes * p.batch);
+  const KernelSet& kernels = kernel_set();
+  const double flop = 2 * cube(p.n) / 3;
+  if (algorithm(Backend::kCpu, Op::kLuFactor, p.n, p.dtype, Structure::kGeneral) ==
+      Algorithm::kLanes) {
+    return for_blocks(context.pool, p.batch, bytes, kLaneGroup, flop,
+                      kernels.lu_lanes_scratch(p.dtype, p.n),
+                      [&](int64_t begin, int64_t end, void* scratch) {
+                        kernels.lu_lanes(p, begin, end, scratch);
+                      });
+  }
+  for_matrices(context.pool, p.n, p.batch, flop, kernels.lu_blocked_scratch(p.dtype, p.n),
+               [&](int64_t index, void* scratch, const Team* team) {
+                 kernels.lu_blocked(p, index, scratch, team);
+               });
+}
+
+void launch(const LuSolveProblem& p, const Context& context) {
+  if (p.batch == 0 || p.n == 0 || p.columns == 0) return;
+  advise_huge_pages(p.x, p.batch * p.n * p.columns * element_bytes(p.dtype));
+  const KernelSet& kernels = kernel_set();
+  const int64_t parts = kernels.lu_solve_parts(p.dtype, p.n, p.columns);
+  const double flop = 2.0 * p.n * p.n * ((p.columns + parts - 1) / parts);
+  // Never a team: the parts of a matrix are tasks of their own.
+  for_matrices(context.pool, 0, p.batch * parts, flop,
+               kernels.lu_solve_scratch(p.dtype, p.n, p.columns),
+               [&](int64_t task, void* scratch, const Team*) {
+                 kernels.lu_solve(p, task / parts, task % parts, scratch);
+               });
+}
+
+void launch(const SolveProblem& p, const Context& context) {
+  if (p.batch == 0 || p.n == 0) return;
+  const int64_t element = element_bytes(p.dtype);
+  advise_huge_pages(p.x, p.batch * p.n * p.columns * element);
+  const KernelSet& kernels = kernel_set();
+  const double flop = 2 * cube(p.n) / 3 + 2.0 * p.n * p.n * p.columns;
+  for_blocks(context.pool, p.batch, p.n * (p.n + p.columns) * element, kLaneGroup, flop,
+             kernels.solve_lanes_scratch(p.dtype, p.n, p.columns),
+             [&](int64_t begin, int64_t end, void* scratch) {
+               kernels.solve_lanes(p, begin, end, scratch);
              });
 }
 

@@ -4,6 +4,9 @@ from jaxinv._native import Backend as Backend
 from jaxinv._native import backends as backends
 from jaxinv._version import __version__ as __version__
 from jaxinv.explain import explain as explain
+from jaxinv.linalg.determinant import SlogdetResult as SlogdetResult
+from jaxinv.linalg.determinant import det as det
+from jaxinv.linalg.determinant import slogdet as slogdet
 from jaxinv.linalg.inverse import InvDetResult as InvDetResult
 from jaxinv.linalg.inverse import InvResult as InvResult
 from jaxinv.linalg.inverse import InvSlogdetResult as InvSlogdetResult
@@ -14,5 +17,10 @@ from jaxinv.linalg.inverse import inv_slogdet as inv_slogdet
 from jaxinv.linalg.pinv import LstsqResult as LstsqResult
 from jaxinv.linalg.pinv import lstsq as lstsq
 from jaxinv.linalg.pinv import pinv as pinv
+from jaxinv.linalg.solve import SolveResult as SolveResult
+from jaxinv.linalg.solve import inv_cols as inv_cols
+from jaxinv.linalg.solve import inv_rows as inv_rows
+from jaxinv.linalg.solve import solve as solve
+from jaxinv.linalg.solve import solve_ex as solve_ex
 from jaxinv.linalg.tikhonov import tikhonov_pinv as tikhonov_pinv
 from jaxinv.linalg.tikhonov import tikhonov_solve as tikhonov_solve

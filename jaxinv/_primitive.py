@@ -1,7 +1,7 @@
 """The one factory of JAX primitives: abstract evaluation, batching, sharding and lowering of an operation.
 
-Every operation of jaxinv maps matrices to matrices (or to one value per matrix) over leading batch
-dimensions that all operands share. `define` takes what differs and derives the rest.
+Every operation of jaxinv maps matrices to matrices (or to vectors or one value per matrix) over leading
+batch dimensions that all operands share. `define` takes what differs and derives the rest.
 """
 
 import functools
@@ -12,21 +12,24 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
+from jax.experimental import jet
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir, xla
 from jax.sharding import PartitionSpec
 
 from jaxinv import _native
 
-_MATRIX = 2  # every operand ends in two matrix dimensions; what stands before them is batch
+_MATRIX = 2  # dimensions of a matrix; what stands before them is batch
 
 
 class Operation:
     """A primitive with its rules. Call it to bind; results come as a list."""
 
-    def __init__(self, name, results, portable, native):
+    def __init__(self, name, results, portable, ranks, native):
         self.name = name
         self._results = results
+        self._ranks = ranks
+        self._fold: Callable | None = None
         self.primitive = Primitive(f"jaxinv_{name}")
         self.primitive.multiple_results = True
         self.primitive.def_impl(functools.partial(xla.apply_primitive, self.primitive))
@@ -85,9 +88,37 @@ class Operation:
         ad.primitive_transposes[self.primitive] = transpose
         return rule
 
+    def def_jet(self, rule: Callable) -> Callable:
+        """rule(primals, series, **static) -> (results, series of each); None stands for a zero series.
+
+        A series holds Taylor coefficients, from the first order on, at least one.
+        """
+
+        def taylor(primals, series, **static):
+            out, out_series = rule(primals, series, **static)
+            order = len(series[0])
+            return out, [
+                [jnp.zeros_like(x)] * order if terms is None else terms
+                for x, terms in zip(out, out_series, strict=True)
+            ]
+
+        jet.jet_rules[self.primitive] = taylor
+        return rule
+
+    def def_fold(self, rule: Callable) -> Callable:
+        """rule(operands, **static) -> results: vmap where the last operand alone is batched, at its front.
+
+        The results have the new dimension at their front too.
+        """
+        self._fold = rule
+        return rule
+
+    def _batch_rank(self, aval) -> int:
+        return aval.ndim - (self._ranks[0] if self._ranks else _MATRIX)
+
     def _abstract_eval(self, *avals, **static):
         first = avals[0]
-        batch = first.shape[:-_MATRIX]
+        batch = first.shape[: self._batch_rank(first)]
         spec = PartitionSpec(*self._batch_spec(avals))
         out = []
         for shape, dtype in self._results(*avals, **static):
@@ -97,15 +128,16 @@ class Operation:
 
     def _batch_spec(self, avals) -> list:
         """How the batch dimensions are sharded (explicit sharding); matrix dimensions must not be."""
-        merged: list = [None] * (avals[0].ndim - _MATRIX)
-        for aval in avals:
-            if aval.shape[:-_MATRIX] != avals[0].shape[:-_MATRIX]:
+        rank = self._batch_rank(avals[0])
+        merged: list = [None] * rank
+        for aval, own in zip(avals, self._ranks or [_MATRIX] * len(avals), strict=True):
+            if aval.ndim - own != rank or aval.shape[:rank] != avals[0].shape[:rank]:
                 raise TypeError(
                     f"jaxinv_{self.name}: operands must have equal batch dimensions, got shapes "
                     f"{[a.shape for a in avals]}"
                 )
-            *spec, row, column = aval.sharding.spec
-            if row is not None or column is not None:
+            spec, matrix = aval.sharding.spec[:rank], aval.sharding.spec[rank:]
+            if any(axis is not None for axis in matrix):
                 raise ValueError(
                     f"jaxinv_{self.name}: the two matrix dimensions must not be sharded, got "
                     f"{aval.sharding.spec}"
@@ -125,6 +157,11 @@ class Operation:
             for x, d in zip(operands, dims, strict=True)
             if d is not None
         )
+        *others, last = dims
+        if self._fold and axis is None and last is not None and all(d is None for d in others):
+            # An axis that is sharded (explicitly) is no longer where it is folded.
+            out = self._fold((*operands[:-1], jnp.moveaxis(operands[-1], last, 0)), **static)
+            return out, [0] * len(out)
         operands = [
             _broadcast_front(x, size, axis) if d is None else jnp.moveaxis(x, d, 0)
             for x, d in zip(operands, dims, strict=True)
@@ -137,7 +174,7 @@ class Operation:
         n = aval.shape[-1]
         if not _native.serves(platform, self.name, n, aval.dtype, static):
             return portable_lowering(ctx, *operands, **static)
-        rank = aval.ndim - _MATRIX
+        rank = self._batch_rank(aval)
         extra = {"mhlo.frontend_attributes": mlir.ir_attribute({"num_batch_dims": str(rank)})}
         avals = (*ctx.avals_in, *ctx.avals_out)
         if all(isinstance(d, int) for a in avals for d in a.shape):
@@ -153,6 +190,7 @@ def define(
     *,
     results: Callable[..., Sequence[tuple[tuple[int, ...], Any]]],
     portable: Callable[..., Sequence[jax.Array]],
+    ranks: tuple[int, ...] = (),
     native: bool = True,
 ) -> Operation:
     """Makes the primitive `jaxinv_<name>`.
@@ -162,9 +200,11 @@ def define(
       results: (*avals, **static) -> the shape after the batch dimensions and the dtype of each result.
       portable: (*operands, **static) -> the results in plain jax.numpy; serves every platform for
         which the plan names no native kernel.
+      ranks: how many dimensions of each operand are its own, those before are batch; where not given, 2 of
+        each. The first operand holds the matrices (..., n, n) that the plan is asked about.
       native: False for an operation of which no backend has a kernel: the plan is not asked.
     """
-    return Operation(name, results, portable, native)
+    return Operation(name, results, portable, ranks, native)
 
 
 def _broadcast_front(x: jax.Array, size: int, axis) -> jax.Array:

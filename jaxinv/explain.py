@@ -12,9 +12,21 @@ from jax.typing import DTypeLike
 
 from jaxinv import _native
 from jaxinv.linalg.check import DTYPES
+from jaxinv.linalg.solve import FUSED_MAX
 
-# Public function -> operation that serves it.
-OPERATIONS = {"inv": "inverse", "inv_ex": "inverse", "inv_slogdet": "inverse", "inv_det": "inverse"}
+# The operations that serve a public function: what each does, its name, matrices that it reads and writes.
+_INVERSE = (("", "inverse", 1, 1), ("its cotangent −Xᵀ G Xᵀ", "triple_product", 2, 1))
+_FUSED = (("", "solve", 1, 0), ("its cotangent, the same with aᵀ", "solve", 1, 0))
+_FACTORED = (("", "lu_factor", 1, 1), ("solutions and their cotangents, by these factors", "lu_solve", 1, 0))
+_DETERMINANT = (("", "determinant", 1, 0),)
+
+# Public function -> those operations for small n and for large.
+OPERATIONS = {
+    **dict.fromkeys(("inv", "inv_ex", "inv_slogdet", "inv_det"), (_INVERSE, _INVERSE)),
+    **dict.fromkeys(("inv_rows", "inv_cols", "solve", "solve_ex"), (_FUSED, _FACTORED)),
+    "det": (_DETERMINANT, _DETERMINANT),
+    "slogdet": ((*_DETERMINANT, ("value and derivative at once, by the inverse", "inverse", 1, 1)),) * 2,
+}
 
 # Public function of matrices m × n -> (factorisation of jax.numpy that serves it, cost of its derivative).
 _SVD = "SVD of jax.numpy.linalg (LAPACK gesdd on the CPU), of the adjoint where m < n"
@@ -42,15 +54,17 @@ def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform:
     Args:
       shape: shape (..., n, n) of the array that the function would be given; (..., m, n) for the last four.
       dtype: its dtype: float16, bfloat16, float32, float64, complex64 or complex128.
-      op: name of the function: "inv", "inv_ex", "inv_slogdet", "inv_det", "pinv", "lstsq",
-        "tikhonov_solve" or "tikhonov_pinv".
+      op: name of the function: "inv", "inv_ex", "inv_slogdet", "inv_det", "inv_rows", "inv_cols", "solve",
+        "solve_ex", "det", "slogdet", "pinv", "lstsq", "tikhonov_solve" or "tikhonov_pinv". Systems of n <= 16
+        with more than 16 right-hand sides, or whose matrix is shared by a batch of them, go the way of
+        larger ones.
       platform: platform of JAX: "cpu", "cuda", "rocm", "tpu", ...; "gpu" means "cuda". None: the one that
         this process uses by default, which starts JAX's backend.
 
     Returns:
-      Text of several lines: algorithm, kernel, memory read, written and taken as workspace, and the reason
-      for the choice, for the function and for its cotangent. A platform without native kernels gets the
-      portable path in plain jax.numpy, and the text says why.
+      Text of several lines: algorithm, kernel, memory read, written and taken as workspace (right-hand
+      sides not counted), and the reason for the choice, for the function and for its cotangent. A platform
+      without native kernels gets the portable path in plain jax.numpy, and the text says why.
 
     Raises:
       ValueError: the last two dimensions are missing or differ, a size is negative, `op` is unknown.
@@ -82,18 +96,13 @@ def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform:
             f"its derivative: {derivative}",
         ]
     else:
-        lines += _explain_plans(op, platform, n, name, count, matrix)
+        for title, operation, reads, writes in OPERATIONS[op][n > FUSED_MAX]:
+            lines += [title] if title else []
+            plan = _plan(platform, operation, n, name)
+            lines += _describe(plan, count, reads=reads * matrix, writes=writes * matrix)
     if jax.dtypes.canonicalize_dtype(name) != jnp.dtype(name):
         lines.append(f"jax_enable_x64 is off: JAX would make a smaller type of {name}")
     return "\n".join(lines)
-
-
-def _explain_plans(op: str, platform: str, n: int, name: str, count: int, matrix: int) -> list[str]:
-    return [
-        *_describe(_plan(platform, OPERATIONS[op], n, name), count, reads=matrix, writes=matrix),
-        "its cotangent −Xᵀ G Xᵀ",
-        *_describe(_plan(platform, "triple_product", n, name), count, reads=2 * matrix, writes=matrix),
-    ]
 
 
 def default_platform() -> str:

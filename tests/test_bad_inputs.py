@@ -10,7 +10,7 @@ from jax import numpy as jnp
 
 import jaxinv
 
-NAMES = ("inv", "inv_ex", "inv_slogdet", "inv_det")
+NAMES = ("inv", "inv_ex", "inv_slogdet", "inv_det", "det", "slogdet")
 functions = pytest.mark.parametrize("name", NAMES)
 SUPPORTED = "float16, bfloat16, float32, float64, complex64, complex128"
 
@@ -62,7 +62,8 @@ def test_general_is_accepted_by_name(name):
     a = np.diag([2.0, 4.0])
     for kwargs in ({"assume_a": "general"}, {"assume_a": "general", "lower": True}):
         out = getattr(jaxinv, name)(a, **kwargs)
-        np.testing.assert_array_equal(jax.tree.leaves(out)[0], np.diag([0.5, 0.25]))
+        expected = {"det": 8, "slogdet": 1}.get(name, np.diag([0.5, 0.25]))
+        np.testing.assert_array_equal(jax.tree.leaves(out)[0], expected)
 
 
 @functions
@@ -129,3 +130,36 @@ def test_a_shape_found_wrong_under_vmap_is_that_of_one_example(name):
     message = f"jaxinv.{name}: expected square matrices (..., n, n), got shape (4, 3)"
     with raises(ValueError, message):
         jax.vmap(getattr(jaxinv, name))(np.ones((5, 4, 3)))
+
+
+SOLVERS = pytest.mark.parametrize("name", ("solve", "solve_ex"))
+
+
+@SOLVERS
+@pytest.mark.parametrize("shape", [(), (4,), (4, 1), (3, 2, 1), (2, 4, 3), (1, 3)], ids=str)
+def test_right_hand_side_that_does_not_fit(name, shape):
+    message = f"jaxinv.{name}: expected b of shape (3,) or (..., 3, k), got shape {shape}"
+    with raises(ValueError, message):
+        getattr(jaxinv, name)(np.eye(3), np.ones(shape))
+
+
+@SOLVERS
+def test_batches_that_do_not_broadcast(name):
+    message = f"jaxinv.{name}: expected batch dimensions that broadcast, got shapes (2, 3, 3) and (5, 3, 1)"
+    with raises(ValueError, message):
+        getattr(jaxinv, name)(np.ones((2, 3, 3)), np.ones((5, 3, 1)))
+
+
+@SOLVERS
+def test_bad_arguments_of_solve(name):
+    f = getattr(jaxinv, name)
+    with raises(ValueError, f"jaxinv.{name}: expected square matrices (..., n, n), got shape (4, 3)"):
+        f(np.ones((4, 3)), np.ones(3))
+    with raises(TypeError, f"jaxinv.{name}: expected an array, got list"):
+        f(np.eye(2), [1.0, 2.0])
+    with raises(TypeError, f"jaxinv.{name}: expected an array, got list"):
+        f([[1.0]], np.ones(1))
+    with raises(TypeError, f"jaxinv.{name}: expected one of {SUPPORTED}, got dtype float8_e5m2"):
+        f(np.eye(2), np.ones(2).astype(ml_dtypes.float8_e5m2))
+    with raises(ValueError, f"jaxinv.{name}: assume_a must be one of 'general', got 'her'"):
+        f(np.eye(2), np.ones(2), assume_a="her")

@@ -25,7 +25,8 @@ def _everything(a):
     plain = jaxinv.inv(a)
     other, sign, logabsdet = jaxinv.inv_slogdet(a)
     another, det = jaxinv.inv_det(a)
-    out = [x, info, plain, other, sign, logabsdet, another, det]
+    solved = jaxinv.solve_ex(a, plain[..., :2]), jaxinv.solve(a, a), jaxinv.slogdet(a), jaxinv.det(a)
+    out = [x, info, plain, other, sign, logabsdet, another, det, *jax.tree.leaves(solved)]
     if a.shape[-1] <= 32:
         out.append(jax.vjp(jaxinv.inv, a)[1](plain)[0])
     return out
@@ -74,13 +75,12 @@ def test_under_sharding(native, eight_devices, n):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "complex128"])
-@pytest.mark.parametrize(("n", "count"), [(200, 1), (200, 2), (200, 9), (256, 3), (300, 1)])
+@pytest.mark.parametrize(("n", "count"), [(200, 1), (200, 2), (200, 9), (256, 3), (300, 1), (450, 1)])
 def test_large_matrices_shared_by_threads_or_not(native, n, count, dtype):
     """With few matrices the threads share each one, with many they take one each."""
     a = _matrices(n, DTYPES[dtype], 9)
-    all_of_them = np.asarray(jaxinv.inv(a))
-    few = jaxinv.inv(a[:count])
-    assert np.asarray(few).tobytes() == all_of_them[:count].tobytes()
+    for f in (jaxinv.inv, lambda a: jaxinv.solve(a, a[..., :3]), lambda a: jaxinv.inv_rows(a, 70)):
+        assert np.asarray(f(a[:count])).tobytes() == np.asarray(f(a))[:count].tobytes()
 
 
 def test_in_large_batches_and_run_to_run(native):

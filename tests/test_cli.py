@@ -208,6 +208,17 @@ def spoils_a_neighbour(a):
     return x
 
 
+def test_check_fails_where_solve_does(portable, monkeypatch, capsys):
+    for wrong in (
+        lambda a, b: jaxinv.solve(a, b) * (1 + 1e-3),
+        lambda a, b: np.nan_to_num(jaxinv.solve(a, b)),
+    ):
+        monkeypatch.setattr(check, "solve", wrong)
+        assert main(["check", "--portable", "--sizes", "3", "--dtypes", "float32"]) == 1
+        (row,) = rows_of(capsys.readouterr().out)
+        assert "FAIL" in row
+
+
 @pytest.mark.parametrize(
     ("wrong", "result"),
     [(inaccurate, "FAIL"), (singular_as_zero, "FAIL: singular is not NaN"), (spoils_a_neighbour, "FAIL")],
@@ -230,6 +241,16 @@ def test_residuals_of_known_matrices():
     # I − X A has −2⁻⁸ beside the diagonal, I − A X has −2⁻⁹; n ε ‖A‖ ‖X‖ = 2 · 2⁻²⁴ · 4 · 0.5.
     left, right = (r.item() for r in residual.residuals(a, off))
     assert (left, right) == (2.0**-8 / 2.0**-22, 2.0**-9 / 2.0**-22)
+
+
+def test_backward_error_of_known_solutions():
+    a, b = np.array([[[2.0, 0], [0, 4]]], np.float32), np.array([[[2.0], [4.0]]], np.float32)
+    exact = np.ones((1, 2, 1), np.float32)
+    assert residual.backward_error(a, b, exact) == 0
+    # b − A x = (0, 4 · 2⁻¹⁰) in units of 2 · 2⁻²⁴ · (4 · (2 + 2⁻¹⁰) + 6).
+    off = exact + np.array([[[0], [2.0**-10]]], np.float32)
+    expected = 2.0**-8 / (2 * 2.0**-24 * (4 * (2 + 2.0**-10) + 6))
+    np.testing.assert_allclose(residual.backward_error(a, b, off), expected, rtol=1e-12)
 
 
 def test_reference_inverse_is_as_good_as_the_longest_type():

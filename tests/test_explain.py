@@ -89,6 +89,24 @@ def test_functions_of_rectangular_matrices(op, factorisation):
         assert f"no further {factorisation}, at any order" in text
 
 
+@pytest.mark.parametrize(
+    ("op", "n", "kernels"),
+    [
+        ("solve", 3, ["cpu/solve_lanes"] * 2),
+        ("inv_rows", 16, ["cpu/solve_lanes"] * 2),
+        ("solve_ex", 17, ["cpu/lu_blocked", "cpu/lu_solve"]),
+        ("inv_cols", 512, ["cpu/lu_blocked", "cpu/lu_solve"]),
+        ("det", 3, ["cpu/lu_lanes"]),
+        ("slogdet", 200, ["cpu/lu_blocked", "cpu/inverse_blocked"]),
+    ],
+)
+def test_every_function_names_its_kernels(native, op, n, kernels):
+    if native == "cpu":
+        text = jaxinv.explain((5, n, n), "float32", op)
+        assert re.findall(r"^  kernel     (\S+)$", text, re.MULTILINE) == kernels
+    assert jaxinv.explain((5, n, n), "float32", op, "tpu").count(_PORTABLE) == len(kernels)
+
+
 def test_says_why_a_backend_is_missing(monkeypatch):
     monkeypatch.setattr(_native, "_disabled", frozenset({"cpu"}))
     text = jaxinv.explain((3, 3), "float32", platform="cpu")
@@ -128,8 +146,8 @@ _DTYPES = "float16, bfloat16, float32, float64, complex64, complex128"
         (
             ((3, 3), "float32", "svd"),
             ValueError,
-            "op must be one of 'inv', 'inv_ex', 'inv_slogdet', 'inv_det', 'pinv', 'lstsq', 'tikhonov_solve', "
-            "'tikhonov_pinv', got 'svd'",
+            "op must be one of 'inv', 'inv_ex', 'inv_slogdet', 'inv_det', 'inv_rows', 'inv_cols', 'solve', "
+            "'solve_ex', 'det', 'slogdet', 'pinv', 'lstsq', 'tikhonov_solve', 'tikhonov_pinv', got 'svd'",
         ),
         (
             ((3, 3), "float32", "inv", 7),

@@ -14,8 +14,8 @@ from matrices import assert_inverse
 import jaxinv
 
 _CHECKS = [
-    export.DisabledSafetyCheck.custom_call("jaxinv_inverse"),
-    export.DisabledSafetyCheck.custom_call("jaxinv_triple_product"),
+    export.DisabledSafetyCheck.custom_call(f"jaxinv_{name}")
+    for name in ("inverse", "triple_product", "solve", "lu_factor", "lu_solve", "determinant")
 ]
 
 
@@ -88,3 +88,46 @@ def test_several_platforms():
     program = _export(jaxinv.inv, a.shape, platforms=("cpu", "cuda", "tpu"))
     assert program.platforms == ("cpu", "cuda", "tpu")
     assert_inverse(a, program.call(a))
+
+
+def _solve_and_more(a):
+    b = a[..., :2]
+    out = (
+        jaxinv.solve_ex(a, b),
+        jaxinv.inv_rows(a, 1),
+        jaxinv.slogdet(a),
+        jaxinv.det(a),
+        jaxinv.solve(a[0], b),
+    )
+    return jax.tree.leaves(out)  # a program that returns named tuples would have to register their types
+
+
+@pytest.mark.parametrize("n", [3, 20])
+def test_solutions_and_determinants(n):
+    (batch,) = export.symbolic_shape("batch")
+    for shape in ((5, n, n), (batch, n, n)):
+        program = export.deserialize(_export(_solve_and_more, shape).serialize())
+        a = _matrices((5, n, n))
+        for got, expected in zip(
+            jax.tree.leaves(program.call(a)), jax.tree.leaves(_solve_and_more(a)), strict=True
+        ):
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_derivative_of_solve_is_exported_too():
+    a = _matrices((6, 20, 20))
+    program = export.deserialize(_export(lambda a: jaxinv.solve(a, a[0]), a.shape).serialize(vjp_order=1))
+    got = jax.grad(lambda a: program.call(a).sum())(a)
+    expected = jax.grad(lambda a: jaxinv.solve(a, a[0]).sum())(a)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+
+
+def test_symbolic_number_of_right_hand_sides():
+    (columns,) = export.symbolic_shape("columns")
+    a = _matrices((4, 4))
+    shape = jax.ShapeDtypeStruct((4, columns), np.float32)
+    program = export.export(jax.jit(lambda b: jaxinv.solve(a, b)), disabled_checks=_CHECKS)(shape)
+    for k in (1, 3, 40):
+        np.testing.assert_array_equal(
+            program.call(a[:, :1].repeat(k, 1)), jaxinv.solve(a, a[:, :1].repeat(k, 1))
+        )

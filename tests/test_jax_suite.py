@@ -1,4 +1,4 @@
-"""What JAX's own test suite asks of `jnp.linalg.inv`, asked of ours in its place."""
+"""What JAX's own test suite asks of `jnp.linalg`: inv, solve, det and slogdet, ours in their place."""
 
 import functools
 
@@ -94,3 +94,64 @@ def test_replaces_jnp_inside_a_program():
     ours, theirs = (jax.value_and_grad(functools.partial(run, f))(0.5) for f in (jaxinv.inv, jnp.linalg.inv))
     # Twenty steps of well-conditioned 3 × 3 matrices: some hundreds of roundings.
     np.testing.assert_allclose(ours, theirs, rtol=1e3 * 2**-53)
+
+
+@pytest.mark.parametrize("dtype", _DTYPES, ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize(
+    ("lhs", "rhs"),
+    [
+        ((1, 1), (1, 1)),
+        ((4, 4), (4,)),
+        ((8, 8), (8, 4)),
+        ((2, 2), (3, 2, 2)),
+        ((2, 1, 3, 3), (1, 4, 3, 4)),
+        ((1, 0, 0), (1, 0, 2)),
+    ],
+    ids=str,
+)
+def test_solve(lhs, rhs, dtype):
+    a = _invertible(lhs, dtype) if lhs[-1] else np.zeros(lhs, dtype)
+    b = normal(rng_for(rhs), rhs, np.dtype(dtype)).astype(dtype)
+    x, expected = jaxinv.solve(a, b), np.linalg.solve(a, b)
+    assert x.shape == expected.shape and x.dtype == expected.dtype
+    gate = 1e4 * np.finfo(dtype).eps * np.max(np.linalg.cond(a), initial=1) if lhs[-1] else 1
+    np.testing.assert_allclose(x, expected, rtol=0, atol=gate * np.max(np.abs(expected), initial=1))
+    np.testing.assert_array_equal(jax.jit(jaxinv.solve)(a, b), x)
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 0), (1, 1), (3, 3), (4, 4), (10, 10), (2, 2, 2), (2, 3, 3), (3, 2, 2)], ids=str
+)
+@pytest.mark.parametrize("dtype", _DTYPES, ids=lambda d: np.dtype(d).name)
+def test_det_and_slogdet(shape, dtype):
+    a = normal(rng_for("det", shape), shape, np.dtype(dtype)).astype(dtype)
+    tolerance = 1e-2 if np.finfo(dtype).bits == 32 else 1e-9
+    np.testing.assert_allclose(jaxinv.det(a), np.linalg.det(a), rtol=tolerance)
+    methods = (None, "lu", "qr") if np.dtype(dtype).kind == "f" else (None, "lu")
+    for method in methods if shape[-1] else (None,):
+        for got, expected in zip(jaxinv.slogdet(a, method=method), np.linalg.slogdet(a), strict=True):
+            assert got.shape == expected.shape and got.dtype == expected.dtype
+            np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_det_of_singular_matrices():
+    # Cases of jax's testDetGradIssue6121, testDetGradIssue3383 and testDetGradOfSingularMatrixCorank{1,2}.
+    def f(x):
+        return jnp.sum(jnp.square(jaxinv.det(x)))
+
+    batch = jnp.array([jnp.eye(3), jnp.zeros((3, 3))])
+    np.testing.assert_allclose(jax.grad(f)(batch), [2 * np.eye(3), np.zeros((3, 3))], rtol=0, atol=1e-12)
+    one = jnp.array([[0.0, 1.0], [0.0, 1.0]])
+    np.testing.assert_allclose(jax.grad(jaxinv.det)(one), [[1, 0], [-1, 0]], rtol=0, atol=1e-12)
+    corank_1 = jnp.array([[50.0, -30, 45], [-30, 90, -81], [45, -81, 81]])
+    corank_2 = jnp.diag(jnp.arange(3.0) // 2)
+    check_grads(jaxinv.det, (corank_1,), 1, ("fwd", "rev"), atol=1e-1, rtol=1e-1)
+    check_grads(jaxinv.det, (corank_2,), 2, ("fwd", "rev"), atol=1e-6, rtol=1e-6)
+
+
+def test_slogdet_of_a_singular_matrix_and_its_gradient():
+    # jax's test1x1 of slogdet and its case of a matrix of zeros.
+    sign, logabsdet = jaxinv.slogdet(np.zeros((2, 2)))
+    assert sign == 0 and logabsdet == -np.inf
+    gradient = jax.grad(lambda a: jaxinv.slogdet(a)[1])(np.array([[2.0]]))
+    np.testing.assert_allclose(gradient, [[0.5]])

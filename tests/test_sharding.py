@@ -29,7 +29,17 @@ def everything(a):
     slogdet, dslogdet = jax.jvp(jaxinv.inv_slogdet, (a,), (x,))
     det, ddet = jax.jvp(jaxinv.inv_det, (a,), (x,))
     (ga,) = jax.vjp(lambda a: jaxinv.inv_slogdet(a).logabsdet, a)[1](slogdet.logabsdet)
-    return x, vjp(x), dx, jaxinv.inv_ex(a), slogdet, dslogdet.logabsdet, det, ddet, ga
+    own, dlog = jax.jvp(jaxinv.slogdet, (a,), (x,))
+    out = x, vjp(x), dx, jaxinv.inv_ex(a), slogdet, dslogdet.logabsdet, det, ddet, ga
+    return *out, own, dlog.logabsdet, *solutions(a)
+
+
+def solutions(a):
+    """The same of the functions that solve."""
+    b = a[..., :2] + 1
+    x, vjp = jax.vjp(jaxinv.solve, a, b)
+    _, dx = jax.jvp(jaxinv.solve, (a, b), (b @ jnp.matrix_transpose(b), x))
+    return jaxinv.solve_ex(a, b), vjp(x), dx, jaxinv.inv_rows(a, 2), jaxinv.inv_cols(a, [1]), jaxinv.det(a)
 
 
 def assert_same(got, expected, n):
@@ -256,3 +266,49 @@ def test_uneven_work_and_singular_members(eight_devices, batch):
     x, info = jax.jit(jaxinv.inv_ex)(jax.device_put(a, NamedSharding(mesh, P("b"))))
     np.testing.assert_array_equal(info, np.arange(batch) == batch // 3)
     np.testing.assert_array_equal(x, jaxinv.inv(a))
+
+
+@pytest.mark.parametrize("replicated", ["a", "b"])
+@pytest.mark.parametrize("n", (3, 40))
+def test_shard_map_of_solve_with_each_operand_replicated(path, eight_devices, replicated, n):
+    mesh = mesh_of(eight_devices)
+    a = matrices.well_conditioned((8, n, n), np.float64)
+    b = matrices.rng_for("b").standard_normal((8, n, 2))
+    a, b = (x[0] if name == replicated else x for name, x in (("a", a), ("b", b)))
+    specs = tuple(P() if name == replicated else P("b") for name in ("a", "b"))
+
+    def loss(f):
+        return lambda a, b: jnp.sum(jnp.sin(f(a, b)))
+
+    mapped = jax.shard_map(jaxinv.solve, mesh=mesh, in_specs=specs, out_specs=P("b"))
+    assert_same(jax.jit(mapped)(a, b), np.linalg.solve(a, b), n)
+    for mode in (jax.jacrev, jax.jacfwd) if n == 3 else (jax.jacrev,):
+        got = jax.jit(mode(loss(mapped), argnums=(0, 1)))(a, b)
+        assert_same(got, jax.grad(loss(jaxinv.solve), argnums=(0, 1))(a, b), n)
+
+
+@pytest.mark.parametrize("n", (3, 40))
+def test_gradient_of_det_stays_sharded(eight_devices, kind, n):
+    mesh = mesh_of(eight_devices, kind=kind)
+    a = matrices.well_conditioned((16, n, n), np.float64)
+    gradient = jax.jit(jax.grad(lambda a: jaxinv.det(a).sum()))
+    with jax.set_mesh(mesh):
+        sharded = jax.device_put(a, NamedSharding(mesh, P("b")))
+        compiled = gradient.lower(sharded).compile()
+        got = compiled(sharded)
+    assert not re.search("all-gather|all-to-all|collective-permute", compiled.as_text())
+    assert_sharded_alike(got, mesh, ["b"])
+    det = np.linalg.det(a)[:, None, None]
+    np.testing.assert_allclose(got / det, transpose(np.linalg.inv(a)), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("n", (3, 40))
+def test_vmap_of_solve_over_an_explicitly_sharded_axis(path, eight_devices, n):
+    mesh = mesh_of(eight_devices, kind=AxisType.Explicit)
+    a, b = matrices.well_conditioned((n, n), np.float64), np.ones((8, n, 2)) * np.arange(8)[:, None, None]
+    with jax.set_mesh(mesh):
+        sharded = jax.device_put(b, NamedSharding(mesh, P("b")))
+        x = jax.jit(jax.vmap(jaxinv.solve, (None, 0)))(a, sharded)
+        y = jax.jit(jaxinv.solve)(a, sharded)
+    assert_sharded_alike((x, y), mesh, ["b"])
+    assert_same((x, y), (np.linalg.solve(a, b),) * 2, n)

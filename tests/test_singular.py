@@ -81,8 +81,13 @@ def test_table_of_singular_and_non_finite_input(path, n, dtype):
     for x in (jaxinv.inv(a), ex.inverse, slogdet.inverse, det.inverse):
         finite = ~np.isnan(np.asarray(x).astype(complex)).all((-2, -1))
         assert not finite.any(), [names[i] for i in np.flatnonzero(finite)]
-    wrong = np.flatnonzero(np.asarray(ex.info) != info)
-    assert wrong.size == 0, [(names[i], int(ex.info[i]), info[i]) for i in wrong]
+    solved = jaxinv.solve_ex(a, np.ones((n, 2), a.dtype))
+    assert np.isnan(np.asarray(solved.x).astype(complex)).all()
+    many = jaxinv.solve_ex(a, np.zeros((n, 17), a.dtype))
+    assert np.isnan(np.asarray(many.x).astype(complex)).all()
+    for got in (ex.info, solved.info, many.info):
+        wrong = np.flatnonzero(np.asarray(got) != info)
+        assert wrong.size == 0, [(names[i], int(got[i]), info[i]) for i in wrong]
     for result, singular in ((det.det, 0), (slogdet.sign, 0), (slogdet.logabsdet, -np.inf)):
         got = np.asarray(result).astype(matrices.wide_dtype(result.dtype))
         wrong = np.flatnonzero(np.where(zero, got != singular, ~np.isnan(got)))
@@ -97,7 +102,10 @@ def test_info_agrees_with_exact_elimination(path, n, dtype):
     a = np.stack([exactly_eliminated(rng, n, k, np.float64) for k in range(n + 1) for _ in range(3)])
     expected = [exact_lu_info(m) for m in a]
     assert set(expected) == set(range(n + 1))
-    np.testing.assert_array_equal(jaxinv.inv_ex(a.astype(DTYPES[dtype])).info, expected)
+    a = a.astype(DTYPES[dtype])
+    np.testing.assert_array_equal(jaxinv.inv_ex(a).info, expected)
+    for columns in (1, 17):
+        np.testing.assert_array_equal(jaxinv.solve_ex(a, a[..., :1].repeat(columns, -1)).info, expected)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "complex128", "bfloat16"])
@@ -115,7 +123,9 @@ def test_neighbours_keep_their_bits(path, n, dtype):
 
     def everything(a):
         x, vjp = jax.vjp(jaxinv.inv, a)
-        return x, vjp(cotangent), jaxinv.inv_ex(a), jaxinv.inv_slogdet(a), jaxinv.inv_det(a)
+        y, vjp_solve = jax.vjp(jaxinv.solve, a, cotangent)
+        solved = y, vjp_solve(cotangent), jaxinv.det(a), jaxinv.slogdet(a)
+        return x, vjp(cotangent), jaxinv.inv_ex(a), jaxinv.inv_slogdet(a), jaxinv.inv_det(a), solved
 
     everything = jax.jit(everything)
     for clean, other in zip(
@@ -137,6 +147,8 @@ def test_ties_take_the_lowest_row(path, n, dtype):
     a[0, :3, :3] = a[1, -3:, -3:] = tie
     x, info = jaxinv.inv_ex(a.astype(dtype))
     assert not info.any() and np.isfinite(np.asarray(x).astype(complex)).all()
+    x, info = jaxinv.solve_ex(a.astype(dtype), np.eye(n, dtype=dtype))
+    assert not info.any() and np.isfinite(np.asarray(x).astype(complex)).all()
 
 
 @pytest.mark.parametrize("dtype", ALL)
@@ -148,6 +160,7 @@ def test_nan_counts_as_the_largest_pivot(path, n, dtype):
     a[n - 1, 0] = np.nan
     # A search that passed over the NaN would meet it one step later or more.
     assert int(jaxinv.inv_ex(a).info) == 1
+    assert int(jaxinv.solve_ex(a, a).info) == 1 and int(jaxinv.solve_ex(a, a.repeat(20, 1)).info) == 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128", "bfloat16"])

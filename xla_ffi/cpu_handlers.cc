@@ -38,6 +38,38 @@ xffi::Error triple_product(xffi::ThreadPool pool, xffi::AnyBuffer l, xffi::AnyBu
   return launch("jaxinv_triple_product", problem, pool);
 }
 
+xffi::Error solve(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::AnyBuffer b,
+                  xffi::RemainingRets results, std::string_view structure, bool transpose,
+                  bool with_info) {
+  SolveProblem problem;
+  JAXINV_RETURN_IF_ERROR(decode_solve(a, b, results, structure, transpose, with_info, problem));
+  return launch("jaxinv_solve", problem, pool);
+}
+
+xffi::Error lu_factor(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
+                      xffi::Result<xffi::AnyBuffer> permutation,
+                      xffi::Result<xffi::AnyBuffer> info) {
+  LuProblem problem;
+  JAXINV_RETURN_IF_ERROR(decode_lu_factor(a, lu, permutation, info, problem));
+  return launch("jaxinv_lu_factor", problem, pool);
+}
+
+xffi::Error lu_solve(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::AnyBuffer lu,
+                     xffi::AnyBuffer permutation, xffi::AnyBuffer b,
+                     xffi::Result<xffi::AnyBuffer> x, bool transpose) {
+  LuSolveProblem problem;
+  JAXINV_RETURN_IF_ERROR(decode_lu_solve(lu, permutation, b, x, transpose, problem));
+  return launch("jaxinv_lu_solve", problem, pool);
+}
+
+xffi::Error determinant(xffi::ThreadPool pool, xffi::AnyBuffer a,
+                        xffi::Result<xffi::AnyBuffer> mantissa,
+                        xffi::Result<xffi::AnyBuffer> exponent, std::string_view structure) {
+  LuProblem problem;
+  JAXINV_RETURN_IF_ERROR(decode_determinant(a, mantissa, exponent, structure, problem));
+  return launch("jaxinv_determinant", problem, pool);
+}
+
 xffi::Error copy(xffi::ThreadPool pool, xffi::AnyBuffer src, xffi::Result<xffi::AnyBuffer> dst) {
   CopyProblem problem;
   JAXINV_RETURN_IF_ERROR(decode_copy(src, dst, problem));
@@ -65,6 +97,42 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_triple_product, triple_product,
                                   .Attr<bool>("transpose_l")
                                   .Attr<bool>("transpose_g")
                                   .Attr<bool>("transpose_r"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_solve, solve,
+                              xffi::Ffi::Bind()
+                                  .Ctx<xffi::ThreadPool>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .RemainingRets()
+                                  .Attr<std::string_view>("structure")
+                                  .Attr<bool>("transpose")
+                                  .Attr<bool>("with_info"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_lu_factor, lu_factor,
+                              xffi::Ffi::Bind()
+                                  .Ctx<xffi::ThreadPool>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .Ret<xffi::AnyBuffer>()
+                                  .Ret<xffi::AnyBuffer>()
+                                  .Ret<xffi::AnyBuffer>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_lu_solve, lu_solve,
+                              xffi::Ffi::Bind()
+                                  .Ctx<xffi::ThreadPool>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .Ret<xffi::AnyBuffer>()
+                                  .Attr<bool>("transpose"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_determinant, determinant,
+                              xffi::Ffi::Bind()
+                                  .Ctx<xffi::ThreadPool>()
+                                  .Arg<xffi::AnyBuffer>()
+                                  .Ret<xffi::AnyBuffer>()
+                                  .Ret<xffi::AnyBuffer>()
+                                  .Attr<std::string_view>("structure"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     cpu_copy, copy,

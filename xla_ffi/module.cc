@@ -21,7 +21,9 @@ struct Name {
 };
 constexpr Name<Backend> kBackends[] = {
     {"cpu", Backend::kCpu}, {"cuda", Backend::kCuda}, {"metal", Backend::kMetal}};
-constexpr Name<Op> kOps[] = {{"inverse", Op::kInverse}, {"triple_product", Op::kTripleProduct}};
+constexpr Name<Op> kOps[] = {{"inverse", Op::kInverse},  {"triple_product", Op::kTripleProduct},
+                             {"solve", Op::kSolve},      {"lu_factor", Op::kLuFactor},
+                             {"lu_solve", Op::kLuSolve}, {"determinant", Op::kDeterminant}};
 constexpr Name<Structure> kStructures[] = {{"general", Structure::kGeneral}};
 constexpr Name<DType> kDTypes[] = {{"float16", DType::kF16},   {"bfloat16", DType::kBF16},
                                    {"float32", DType::kF32},   {"float64", DType::kF64},
@@ -57,6 +59,10 @@ nb::dict targets() {
   nb::dict cpu;
   cpu["jaxinv_inverse"] = capsule(ffi::cpu_inverse);
   cpu["jaxinv_triple_product"] = capsule(ffi::cpu_triple_product);
+  cpu["jaxinv_solve"] = capsule(ffi::cpu_solve);
+  cpu["jaxinv_lu_factor"] = capsule(ffi::cpu_lu_factor);
+  cpu["jaxinv_lu_solve"] = capsule(ffi::cpu_lu_solve);
+  cpu["jaxinv_determinant"] = capsule(ffi::cpu_determinant);
   nb::dict out;
   out["cpu"] = cpu;
   return out;

@@ -5,10 +5,29 @@ namespace {
 
 constexpr char kInverse[] = "jaxinv_inverse";
 constexpr char kTripleProduct[] = "jaxinv_triple_product";
+constexpr char kSolve[] = "jaxinv_solve";
+constexpr char kLuFactor[] = "jaxinv_lu_factor";
+constexpr char kLuSolve[] = "jaxinv_lu_solve";
+constexpr char kDeterminant[] = "jaxinv_determinant";
 constexpr char kCopy[] = "jaxinv_copy";
 
 xffi::Error unsupported(const char* handler, const char* what) {
   return xffi::Error::InvalidArgument(std::string(handler) + ": unsupported " + what);
+}
+
+// The arithmetic of systems is done in the dtype of their buffers: half types are refused.
+std::optional<DType> computed_dtype_of(const xffi::AnyBuffer& a) {
+  std::optional<DType> dtype = dtype_of(a.element_type());
+  return dtype == DType::kF16 || dtype == DType::kBF16 ? std::nullopt : dtype;
+}
+
+// Columns of right-hand sides (..., n, columns) that fit these matrices.
+xffi::Error columns_of(const char* handler, const xffi::AnyBuffer& b, xffi::DataType type,
+                       const Matrices& matrices, int64_t& columns) {
+  auto dims = b.dimensions();
+  if (dims.size() < 2) return unsupported(handler, "rank of b");
+  columns = dims.back();
+  return expect(handler, "b", b, type, matrices.batch * matrices.n * columns);
 }
 
 }  // namespace
@@ -63,6 +82,104 @@ xffi::Error decode_triple_product(xffi::AnyBuffer l, xffi::AnyBuffer g, xffi::An
   problem = {*dtype,           transpose_l,      transpose_g,      transpose_r,
              matrices.n,       matrices.batch,   l.untyped_data(), g.untyped_data(),
              r.untyped_data(), y->untyped_data()};
+  return xffi::Error::Success();
+}
+
+xffi::Error decode_solve(xffi::AnyBuffer a, xffi::AnyBuffer b, xffi::RemainingRets results,
+                         std::string_view structure, bool transpose, bool with_info,
+                         SolveProblem& problem) {
+  std::optional<DType> dtype = computed_dtype_of(a);
+  if (!dtype) return unsupported(kSolve, "element type of a");
+  if (structure != "general") return unsupported(kSolve, "structure");
+  Matrices matrices;
+  int64_t columns;
+  JAXINV_RETURN_IF_ERROR(split(kSolve, "a", a.dimensions(), matrices));
+  JAXINV_RETURN_IF_ERROR(columns_of(kSolve, b, a.element_type(), matrices, columns));
+  if (matrices.n > kLuLanesMax || columns > kLuLanesMax) return unsupported(kSolve, "size");
+  if (results.size() != size_t(1 + with_info)) return unsupported(kSolve, "number of results");
+  auto x = results.get<xffi::AnyBuffer>(0);
+  if (!x.has_value()) return unsupported(kSolve, "result");
+  JAXINV_RETURN_IF_ERROR(expect(kSolve, "x", **x, a.element_type(), b.element_count()));
+  problem = {*dtype,         Structure::kGeneral, transpose,        matrices.n,           columns,
+             matrices.batch, a.untyped_data(),    b.untyped_data(), (*x)->untyped_data(), nullptr};
+  if (with_info) {
+    auto info = results.get<xffi::AnyBuffer>(1);
+    if (!info.has_value()) return unsupported(kSolve, "result");
+    JAXINV_RETURN_IF_ERROR(expect(kSolve, "info", **info, xffi::DataType::S32, matrices.batch));
+    problem.info = static_cast<int32_t*>((*info)->untyped_data());
+  }
+  return xffi::Error::Success();
+}
+
+xffi::Error decode_lu_factor(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
+                             xffi::Result<xffi::AnyBuffer> permutation,
+                             xffi::Result<xffi::AnyBuffer> info, LuProblem& problem) {
+  std::optional<DType> dtype = computed_dtype_of(a);
+  if (!dtype) return unsupported(kLuFactor, "element type of a");
+  Matrices matrices;
+  JAXINV_RETURN_IF_ERROR(split(kLuFactor, "a", a.dimensions(), matrices));
+  const int64_t rows = matrices.batch * matrices.n;
+  constexpr xffi::DataType kInt = xffi::DataType::S32;
+  JAXINV_RETURN_IF_ERROR(expect(kLuFactor, "lu", *lu, a.element_type(), rows * matrices.n));
+  JAXINV_RETURN_IF_ERROR(expect(kLuFactor, "permutation", *permutation, kInt, rows));
+  JAXINV_RETURN_IF_ERROR(expect(kLuFactor, "info", *info, kInt, matrices.batch));
+  problem = {*dtype,
+             matrices.n,
+             matrices.batch,
+             a.untyped_data(),
+             lu->untyped_data(),
+             static_cast<int32_t*>(permutation->untyped_data()),
+             static_cast<int32_t*>(info->untyped_data()),
+             nullptr,
+             nullptr};
+  return xffi::Error::Success();
+}
+
+xffi::Error decode_lu_solve(xffi::AnyBuffer lu, xffi::AnyBuffer permutation, xffi::AnyBuffer b,
+                            xffi::Result<xffi::AnyBuffer> x, bool transpose,
+                            LuSolveProblem& problem) {
+  std::optional<DType> dtype = computed_dtype_of(lu);
+  if (!dtype) return unsupported(kLuSolve, "element type of lu");
+  Matrices matrices;
+  int64_t columns;
+  JAXINV_RETURN_IF_ERROR(split(kLuSolve, "lu", lu.dimensions(), matrices));
+  JAXINV_RETURN_IF_ERROR(columns_of(kLuSolve, b, lu.element_type(), matrices, columns));
+  JAXINV_RETURN_IF_ERROR(expect(kLuSolve, "permutation", permutation, xffi::DataType::S32,
+                                matrices.batch * matrices.n));
+  JAXINV_RETURN_IF_ERROR(expect(kLuSolve, "x", *x, lu.element_type(), b.element_count()));
+  problem = {*dtype,
+             transpose,
+             matrices.n,
+             columns,
+             matrices.batch,
+             lu.untyped_data(),
+             static_cast<const int32_t*>(permutation.untyped_data()),
+             b.untyped_data(),
+             x->untyped_data()};
+  return xffi::Error::Success();
+}
+
+xffi::Error decode_determinant(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> mantissa,
+                               xffi::Result<xffi::AnyBuffer> exponent, std::string_view structure,
+                               LuProblem& problem) {
+  std::optional<DType> dtype = computed_dtype_of(a);
+  if (!dtype) return unsupported(kDeterminant, "element type of a");
+  if (structure != "general") return unsupported(kDeterminant, "structure");
+  Matrices matrices;
+  JAXINV_RETURN_IF_ERROR(split(kDeterminant, "a", a.dimensions(), matrices));
+  JAXINV_RETURN_IF_ERROR(
+      expect(kDeterminant, "mantissa", *mantissa, a.element_type(), matrices.batch));
+  JAXINV_RETURN_IF_ERROR(
+      expect(kDeterminant, "exponent", *exponent, xffi::DataType::S32, matrices.batch));
+  problem = {*dtype,
+             matrices.n,
+             matrices.batch,
+             a.untyped_data(),
+             nullptr,
+             nullptr,
+             nullptr,
+             mantissa->untyped_data(),
+             static_cast<int32_t*>(exponent->untyped_data())};
   return xffi::Error::Success();
 }
 

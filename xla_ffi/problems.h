@@ -17,6 +17,23 @@ xffi::Error decode_triple_product(xffi::AnyBuffer l, xffi::AnyBuffer g, xffi::An
                                   bool transpose_g, bool transpose_r,
                                   TripleProductProblem& problem);
 
+// Results, in order: the solution; with `with_info` info.
+xffi::Error decode_solve(xffi::AnyBuffer a, xffi::AnyBuffer b, xffi::RemainingRets results,
+                         std::string_view structure, bool transpose, bool with_info,
+                         SolveProblem& problem);
+
+xffi::Error decode_lu_factor(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
+                             xffi::Result<xffi::AnyBuffer> permutation,
+                             xffi::Result<xffi::AnyBuffer> info, LuProblem& problem);
+
+xffi::Error decode_lu_solve(xffi::AnyBuffer lu, xffi::AnyBuffer permutation, xffi::AnyBuffer b,
+                            xffi::Result<xffi::AnyBuffer> x, bool transpose,
+                            LuSolveProblem& problem);
+
+xffi::Error decode_determinant(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> mantissa,
+                               xffi::Result<xffi::AnyBuffer> exponent, std::string_view structure,
+                               LuProblem& problem);
+
 xffi::Error decode_copy(xffi::AnyBuffer src, xffi::Result<xffi::AnyBuffer> dst,
                         CopyProblem& problem);
 

@@ -1,8 +1,9 @@
-"""Inverts matrices of every kind, dtype and size and prints the residuals against their gate.
+"""Inverts and solves with matrices of every kind, dtype and size and prints the residuals against their gate.
 
 ε is the unit roundoff of the dtype. L = ‖I − X A‖ / (n ε ‖A‖ ‖X‖) and R, its mirror, are the worst of all
-matrices; the forward error is given as a fraction of what the condition number allows. A row passes where
-min(L, R) ≤ 30 and forward ≤ 1; half types, rounded once at the end, are judged by the forward error alone.
+matrices; the forward error is given as a fraction of what the condition number allows; solve is the backward
+error ‖b − A x‖ / (n ε (‖A‖ ‖x‖ + ‖b‖)), ε of the dtype as stored. A row passes where min(L, R) ≤ 30,
+forward ≤ 1 and solve ≤ 30; half types, rounded once at the end, have no gate on L and R.
 Singular and non-finite matrices in the same batch must give NaN and leave the others alone.
 """
 
@@ -22,12 +23,24 @@ from jaxinv._cli.output import PlainOutput
 from jaxinv.explain import default_platform
 from jaxinv.linalg.check import DTYPES
 from jaxinv.linalg.inverse import inv as inverse
+from jaxinv.linalg.solve import solve
 
 NAME = "check"
 HELP = "residuals by size, dtype and backend against the accuracy gate"
 
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 33, 64, 128)
-_COLUMNS = ("dtype", "n", "kernel", "matrices", "min(L, R)", "max(L, R)", "forward", "worst kind", "result")
+_COLUMNS = (
+    "dtype",
+    "n",
+    "kernel",
+    "count",
+    "min(L, R)",
+    "max(L, R)",
+    "forward",
+    "solve",
+    "worst kind",
+    "result",
+)
 _SEED = 20261121
 
 
@@ -65,7 +78,8 @@ def run(args: argparse.Namespace, output: PlainOutput) -> int:
     output.table(_COLUMNS, [[row for row in rows if row[0] == dtype] for dtype in dict.fromkeys(args.dtypes)])
     failed = sum(row[-1] != "PASS" for row in rows)
     output.line(
-        f"{len(rows) - failed} of {len(rows)} rows pass: min(L, R) ≤ 30 (but half types), forward ≤ 1"
+        f"{len(rows) - failed} of {len(rows)} rows pass: min(L, R) ≤ 30 (but half types), forward ≤ 1, "
+        "solve ≤ 30"
     )
     return 1 if failed else 0
 
@@ -90,10 +104,12 @@ def _check(dtype: str, n: int) -> tuple[str, ...]:
     bad = np.stack([matrix for _, matrix in singular(n)]).astype(a.dtype)
     # Singular matrices stand among the others, whose results must not change by that.
     middle = len(a) // 2
+    mixed = np.concatenate([a[:middle], bad, a[middle:]])
+    b = _right_hand_sides(mixed)
     with jax.enable_x64(True):
-        x = np.asarray(inverse(np.concatenate([a[:middle], bad, a[middle:]])))
-    x_bad = x[middle : middle + len(bad)]
-    x = np.concatenate([x[:middle], x[middle + len(bad) :]])
+        x, y = np.asarray(inverse(mixed)), np.asarray(solve(mixed, b))
+    x_bad, y_bad = (v[middle : middle + len(bad)] for v in (x, y))
+    x, y, b = (np.concatenate([v[:middle], v[middle + len(bad) :]]) for v in (x, y, b))
 
     reference = residual.reference_inverse(a)
     left, right = residual.residuals(a, x)
@@ -104,11 +120,15 @@ def _check(dtype: str, n: int) -> tuple[str, ...]:
     judged = (condition <= limit) & (np.abs(reference).max((-2, -1)) <= float(jnp.finfo(dtype).max))
     least, most = np.minimum(left, right), np.maximum(left, right)
     # What is not finite is beyond every gate.
-    least, most, forward = (np.where(np.isfinite(v), v, np.inf)[judged] for v in (least, most, forward))
-    share = forward if half else np.maximum(least / residual.GATE, forward)
+    solved = residual.backward_error(a, b, y)
+    values = (np.where(np.isfinite(v), v, np.inf)[judged] for v in (least, most, forward, solved))
+    least, most, forward, solved = values
+    share = np.maximum(
+        forward if half else np.maximum(least / residual.GATE, forward), solved / residual.GATE
+    )
     worst = int(np.argmax(share))
     result = "PASS" if share[worst] <= 1 else "FAIL"
-    if not np.all(np.isnan(x_bad)):
+    if not (np.all(np.isnan(x_bad)) and np.all(np.isnan(y_bad))):
         result = "FAIL: singular is not NaN"
     names = [kind for kind, ok in zip(kinds, judged, strict=True) if ok]
     return (
@@ -119,9 +139,18 @@ def _check(dtype: str, n: int) -> tuple[str, ...]:
         f"{least.max():.2g}",
         f"{most.max():.2g}",
         f"{forward.max():.2g}",
+        f"{solved.max():.2g}",
         names[worst],
         result,
     )
+
+
+def _right_hand_sides(a: np.ndarray) -> np.ndarray:
+    """Two for each matrix, of its size; ones where it is not finite."""
+    rng = np.random.default_rng([_SEED, a.shape[-1]])
+    with np.errstate(invalid="ignore"):
+        b = residual.widen(a) @ rng.standard_normal((a.shape[-1], 2)) / a.shape[-1]
+    return np.where(np.isfinite(b), b, 1).astype(a.dtype)
 
 
 def _kernel(dtype: str, n: int) -> str:

@@ -38,6 +38,16 @@ def residuals(a: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return norm(identity - x @ a) / scale, norm(identity - a @ x) / scale
 
 
+def backward_error(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """‖b − a x‖ in units of n ε (‖a‖ ‖x‖ + ‖b‖), of the worst right-hand side of each matrix."""
+    epsilon = unit_roundoff(a.dtype)
+    a, b, x = widen(a), widen(b), widen(x)
+    with np.errstate(invalid="ignore"):
+        rest, size_b, size_x = (np.sum(np.abs(v), axis=-2) for v in (b - a @ x, b, x))
+        unit = a.shape[-1] * epsilon * (norm(a)[..., None] * size_x + size_b)
+        return np.max(rest / np.where(unit == 0, 1, unit), axis=-1)
+
+
 def reference_inverse(a: np.ndarray) -> np.ndarray:
     """Inverse of each matrix in higher precision."""
     wide = widen(a)

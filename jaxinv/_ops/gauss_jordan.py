@@ -7,12 +7,20 @@ search into the update and repeat it for every element.
 """
 
 import functools
-import math
 
 import jax
 from jax import lax
 from jax import numpy as jnp
 
+from jaxinv._ops.floating_point import (
+    determinant_of_pivots,
+    first_bad_step,
+    largest_component,
+    magnitude,
+    nan,
+    scale_down,
+    scaled_pivot,
+)
 from jaxinv._ops.triple_product import dot
 
 _UNROLLED = 3  # beyond, XLA splits the unrolled code into ever more fusions
@@ -22,11 +30,7 @@ _PANEL = 32  # columns per panel
 
 
 def gauss_jordan(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Inverts a (..., n, n). Returns inverse, info, and the determinant's mantissa and exponent.
-
-    The determinant is mantissa · 2**exponent; the larger component of a finite non-zero mantissa lies in
-    [sqrt(1/2), sqrt(2)), so that the logarithm of a determinant near 1 does not cancel.
-    """
+    """Inverts a (..., n, n). Returns inverse, info, and the determinant's mantissa and exponent."""
     n = a.shape[-1]
     batch = a.shape[:-2]
     if n == 0:
@@ -38,79 +42,10 @@ def gauss_jordan(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Arr
         x, pivots, odd, shift = _batch_minor(a)
     else:
         x, pivots, odd, shift = _blocked(a)
-    bad = (pivots == 0) | ~jnp.isfinite(pivots)
-    step = lax.broadcasted_iota(jnp.int32, pivots.shape, 0)
-    first = jnp.min(jnp.where(bad, step, n), axis=0)
-    info = jnp.where(first == n, 0, first + 1)
-    x = jnp.where((info == 0)[..., None, None], x, _nan(a.dtype))
-
-    def times(k, carry):
-        mantissa, exponent, zero = carry
-        pivot = lax.dynamic_index_in_dim(pivots, k, keepdims=False)
-        pivot, e = _frexp(pivot)
-        mantissa, f = _frexp(mantissa * pivot)
-        return mantissa, exponent + e + f, zero | ((pivot == 0) & (k + 1 == info))
-
-    sign = jnp.where(odd, -1, 1).astype(a.dtype)
-    init = sign, jnp.zeros_like(info), jnp.zeros_like(odd)
-    mantissa, exponent, zero = lax.fori_loop(jnp.int32(0), jnp.int32(n), times, init)
-    zero &= jnp.all(jnp.isfinite(a), axis=(-2, -1))
-    mantissa = jnp.where(info == 0, mantissa, jnp.where(zero, jnp.zeros((), a.dtype), _nan(a.dtype)))
-    exponent = jnp.where(info == 0, exponent + n * shift, 0)
+    info = first_bad_step(pivots)
+    x = jnp.where((info == 0)[..., None, None], x, nan(a.dtype))
+    mantissa, exponent = determinant_of_pivots(a, pivots, odd, shift, info)
     return x, info, mantissa, exponent
-
-
-def power_of_two(exponent: jax.Array, real) -> jax.Array:
-    """2**exponent, exactly (exp2 is not exact on every platform), for exponents of normal numbers."""
-    bits = (exponent + (real.maxexp - 1)).astype(f"int{real.bits}") << real.nmant
-    return lax.bitcast_convert_type(bits, real.dtype)
-
-
-def _nan(dtype):
-    return jnp.full(
-        (), complex(math.nan, math.nan) if jnp.issubdtype(dtype, jnp.complexfloating) else math.nan, dtype
-    )
-
-
-def _magnitude(z: jax.Array) -> jax.Array:
-    """What the pivot search compares; NaN counts as the largest."""
-    size = jnp.abs(z.real) + jnp.abs(z.imag) if jnp.iscomplexobj(z) else jnp.abs(z)
-    return jnp.where(jnp.isnan(size), jnp.inf, size)
-
-
-def _largest_component(z: jax.Array) -> jax.Array:
-    return jnp.maximum(jnp.abs(z.real), jnp.abs(z.imag)) if jnp.iscomplexobj(z) else jnp.abs(z)
-
-
-def _frexp(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """z = m · 2**e with the larger component of m in [sqrt(1/2), sqrt(2)); normal numbers only."""
-    real = jnp.finfo(z.dtype)
-    size = _largest_component(z)
-    bits = lax.bitcast_convert_type(size, f"int{real.bits}")
-    e = (bits >> real.nmant).astype(jnp.int32) - (real.maxexp - 1)
-    # The power of two itself has to be normal, one way and back.
-    e = jnp.clip(e, real.minexp + 1, real.maxexp - 2)
-    scale = power_of_two(-e, real)
-    up = size * scale >= math.sqrt(2)
-    return z * jnp.where(up, scale / 2, scale).astype(z.dtype), e + up.astype(jnp.int32)
-
-
-def _scale_down(largest: jax.Array, dtype) -> tuple[jax.Array, jax.Array]:
-    """(shift, 2**-shift) for matrices of that largest component: zero but near the largest number.
-
-    There sums of products would overflow, or steps towards the small inverse underflow, where neither
-    the matrix nor its inverse does.
-    """
-    real = jnp.finfo(dtype)
-    large = largest > 2.0 ** (real.maxexp - 18)
-    shift = jnp.where(large, real.maxexp // 8, 0).astype(jnp.int32)
-    return shift, power_of_two(-shift, real).astype(dtype)
-
-
-def _scaled_pivot(pivot: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(s, s · pivot), s the power of two that brings it near 1: no reciprocal over- or underflows."""
-    scaled, e = _frexp(pivot)
-    return power_of_two(-e, jnp.finfo(pivot.dtype)).astype(pivot.dtype), scaled
 
 
 def _take(a: jax.Array, index: jax.Array, axis: int) -> jax.Array:
@@ -120,15 +55,15 @@ def _take(a: jax.Array, index: jax.Array, axis: int) -> jax.Array:
 def _unrolled(a: jax.Array):
     n = a.shape[-1]
     m = [[a[..., i, j] for j in range(n)] for i in range(n)]
-    largest = functools.reduce(jnp.maximum, [_largest_component(z) for row in m for z in row])
-    shift, unscale = _scale_down(largest, a.dtype)
+    largest = functools.reduce(jnp.maximum, [largest_component(z) for row in m for z in row])
+    shift, unscale = scale_down(largest, a.dtype)
     m = [[z * unscale for z in row] for row in m]
     pivots, swaps = [], []
     odd = jnp.zeros_like(m[0][0], bool)
     for k in range(n):
-        best, hot = _magnitude(m[k][k]), {}
+        best, hot = magnitude(m[k][k]), {}
         for i in range(k + 1, n):
-            size = _magnitude(m[i][k])
+            size = magnitude(m[i][k])
             larger = size > best
             best = jnp.where(larger, size, best)
             hot = {j: h & ~larger for j, h in hot.items()} | {i: larger}
@@ -140,7 +75,7 @@ def _unrolled(a: jax.Array):
             )
         swaps.append(hot)
         pivots.append(m[k][k])
-        scale, pivot = _scaled_pivot(m[k][k])
+        scale, pivot = scaled_pivot(m[k][k])
         m[k] = [(scale if j == k else m[k][j] * scale) / pivot for j in range(n)]
         for i in range(n):
             if i != k:
@@ -158,7 +93,7 @@ def _batch_minor(a: jax.Array):
     n = a.shape[-1]
     rank = a.ndim - 2
     # A reduction, here: a chain of maxima would be fused into the product and repeated for every element.
-    shift, unscale = _scale_down(jnp.max(_largest_component(a), axis=(-2, -1)), a.dtype)
+    shift, unscale = scale_down(jnp.max(largest_component(a), axis=(-2, -1)), a.dtype)
     unscale = lax.optimization_barrier(unscale)
     a = jnp.moveaxis(a, (-2, -1), (0, 1))
     a = a * unscale[None, None]
@@ -166,7 +101,7 @@ def _batch_minor(a: jax.Array):
 
     def search(column, k):
         # A chain of selects, not a reduction: XLA vectorises it over the batch.
-        size = _magnitude(column)
+        size = magnitude(column)
         best = jnp.full_like(size[0], -1)
         p = jnp.full_like(best, k, jnp.int32)
         pivot = jnp.zeros_like(column[0])
@@ -186,7 +121,7 @@ def _batch_minor(a: jax.Array):
         row = a[0]
         for i in range(1, n):
             row = jnp.where((p == i)[None], a[i], row)
-        scale, pivot = _scaled_pivot(pivot)
+        scale, pivot = scaled_pivot(pivot)
         at_k = index == k
         row = jnp.where(at_k, 1, row) * scale[None] / pivot[None]
         # What crosses a barrier is stored once, where XLA would compute it again for every element.
@@ -219,7 +154,7 @@ def _batch_minor(a: jax.Array):
 def _blocked(a: jax.Array):
     size = a.shape[-1]
     batch = a.shape[:-2]
-    shift, unscale = _scale_down(jnp.max(_largest_component(a), axis=(-2, -1)), a.dtype)
+    shift, unscale = scale_down(jnp.max(largest_component(a), axis=(-2, -1)), a.dtype)
     unscale = unscale[..., None, None]
     a = a * unscale
     panels = -(-size // _PANEL) if size >= _SINGLE_PANEL else 1
@@ -235,7 +170,7 @@ def _blocked(a: jax.Array):
     in_panel = index[..., :width]
 
     def search(column, used):
-        return lax.argmax(jnp.where(used, -1, _magnitude(column)), column.ndim - 1, jnp.int32)
+        return lax.argmax(jnp.where(used, -1, magnitude(column)), column.ndim - 1, jnp.int32)
 
     def step(t, carry):
         panel, column, p, used, order, pivots = carry  # panel is transposed: its columns are contiguous
@@ -245,7 +180,7 @@ def _blocked(a: jax.Array):
         pivot = lax.dynamic_index_in_dim(row, t, -1)
         order = jnp.where(at_t, p[..., None], order)
         pivots = jnp.where(at_t, pivot, pivots)
-        scale, pivot = _scaled_pivot(pivot)
+        scale, pivot = scaled_pivot(pivot)
         row = lax.optimization_barrier(jnp.where(at_t, 1, row) * scale / pivot)
         factor = jnp.where(hot, -1, column)
         others = jnp.where(hot[..., None, :] | at_t[..., None], 0, panel)

@@ -7,14 +7,10 @@ Results, in this order: the inverse; with `with_info` the first bad step (int32,
 import jax
 from jax import numpy as jnp
 
+from jaxinv._ops.floating_point import compute_dtype
 from jaxinv._ops.gauss_jordan import gauss_jordan
-from jaxinv._ops.triple_product import triple_product
+from jaxinv._ops.triple_product import dot, triple_product
 from jaxinv._primitive import Operation, define
-
-
-def compute_dtype(dtype):
-    """Arithmetic of half types is done in float32."""
-    return jnp.dtype(jnp.float32) if dtype in (jnp.float16, jnp.bfloat16) else jnp.dtype(dtype)
 
 
 def _results(a, *, structure, with_info, with_det):
@@ -55,3 +51,16 @@ def _jvp(primals, tangents, *, structure, with_info, with_det):
         trace = jnp.sum(x * jnp.matrix_transpose(da), axis=(-2, -1))
         out_tangents += [mantissa * trace, None]
     return out, out_tangents
+
+
+@inverse.def_jet
+def _jet(primals, series, *, structure, with_info, with_det):
+    # A X = I order by order: X_k = −X Σ_{j=1…k} A_j X_{k−j}, in Taylor coefficients.
+    if with_det:
+        raise NotImplementedError("jaxinv: Taylor mode goes through inverses and solutions, not determinants")
+    out = inverse(*primals, structure=structure, with_info=with_info, with_det=False)
+    (terms,) = series
+    x = [out[0]]
+    for k in range(1, len(terms) + 1):
+        x.append(-dot(out[0], sum(dot(terms[j - 1], x[k - j]) for j in range(1, k + 1))))
+    return out, [x[1:], *[None] * with_info]

@@ -63,3 +63,14 @@ def _transpose(ct, index, operands, *, transpose_l, transpose_g, transpose_r):
     if index == 1:
         return _bind(r, ct, l, tr, True, tl) if tg else _bind(l, ct, r, not tl, False, not tr)
     return _bind(ct, l, g, True, tl, tg) if tr else _bind(g, l, ct, not tg, not tl, False)
+
+
+@triple_product.def_jet
+def _jet(primals, series, **static):
+    # Order k is the sum of the products whose orders add up to k.
+    l, g, r = ([x, *terms] for x, terms in zip(primals, series, strict=True))
+    out = []
+    for k in range(len(l)):
+        orders = [(i, j, k - i - j) for i in range(k + 1) for j in range(k + 1 - i)]
+        out.append(sum(triple_product(l[i], g[j], r[m], **static)[0] for i, j, m in orders))
+    return [out[0]], [out[1:]]

@@ -3,6 +3,8 @@
 Every message begins with the function's name and ends with the offending value.
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax import numpy as jnp
@@ -80,6 +82,40 @@ def broadcast(a: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 def per_matrix(value: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
     """One value for each matrix as (..., 1, 1)."""
     return broadcast(value.astype(dtype)[..., None, None], shape)
+
+
+def right_hand_side(name: str, a: jax.Array, b: ArrayLike) -> jax.Array:
+    """An argument that holds right-hand sides (n,) or (..., n, k) of systems with the matrices `a`."""
+    b = observations(name, a, b)
+    try:
+        jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            f"jaxinv.{name}: expected batch dimensions that broadcast, got shapes {a.shape} and {b.shape}"
+        ) from None
+    return b
+
+
+def indices(name: str, argument: str, value: Any, n: int) -> tuple[int, ...]:
+    """An argument that selects rows or columns among n: an int (the first so many), a slice, integers."""
+    if isinstance(value, slice):
+        return tuple(range(n)[value])
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"jaxinv.{name}: {argument} must be known when tracing, got {value}")
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        if not 0 <= value <= n:
+            raise IndexError(f"jaxinv.{name}: the first {value} of {n} {argument} are out of range")
+        return tuple(range(value))
+    array = np.asarray(value) if np.size(value) else np.zeros(np.shape(value), int)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(
+            f"jaxinv.{name}: expected {argument} to be an int, a slice or a 1-D sequence of integers, "
+            f"got {value!r}"
+        )
+    for i in array.tolist():
+        if not -n <= i < n:
+            raise IndexError(f"jaxinv.{name}: index {i} is out of range for {n} {argument}")
+    return tuple(i % n for i in array.tolist())
 
 
 def structure(name: str, assume_a: str) -> str:

@@ -4,11 +4,11 @@ import functools
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxinv._ops.gauss_jordan import power_of_two
+from jaxinv._ops.determinant import sign_and_logarithm
+from jaxinv._ops.floating_point import ldexp
 from jaxinv._ops.inverse import inverse
 from jaxinv.linalg.check import square_matrices, structure
 
@@ -108,12 +108,7 @@ def inv_slogdet(a: ArrayLike, *, assume_a: str = "general", lower: bool = False)
     """
     a, assumed = square_matrices("inv_slogdet", a), structure("inv_slogdet", assume_a)
     x, mantissa, exponent = inverse(a, structure=assumed, with_info=False, with_det=True)
-    size = jnp.abs(mantissa)
-    logabsdet = jnp.log(size) + exponent.astype(size.dtype) * np.log(2).astype(size.dtype)
-    if jnp.iscomplexobj(mantissa):
-        sign = jnp.where(size == 0, 0, mantissa / jnp.where(size == 0, 1, size).astype(mantissa.dtype))
-    else:
-        sign = jnp.sign(mantissa)
+    sign, logabsdet = sign_and_logarithm(mantissa, exponent)
     return InvSlogdetResult(x, sign.astype(a.dtype), logabsdet.astype(jnp.finfo(a.dtype).dtype))
 
 
@@ -138,14 +133,4 @@ def inv_det(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> 
     """
     a, assumed = square_matrices("inv_det", a), structure("inv_det", assume_a)
     x, mantissa, exponent = inverse(a, structure=assumed, with_info=False, with_det=True)
-    return InvDetResult(x, _ldexp(mantissa, exponent).astype(a.dtype))
-
-
-def _ldexp(mantissa: jax.Array, exponent: jax.Array) -> jax.Array:
-    """mantissa · 2**exponent, rounded once: two exact powers of two, the second of which may round."""
-    real = jnp.finfo(mantissa.dtype)
-    # Beyond these exponents the result is 0 or inf whatever the mantissa, which lies in [1/2, 2).
-    exponent = jnp.clip(exponent, 2 * real.minexp, 2 * real.maxexp - 2)
-    half = exponent // 2
-    first, second = (power_of_two(e, real).astype(mantissa.dtype) for e in (half, exponent - half))
-    return mantissa * first * second
+    return InvDetResult(x, ldexp(mantissa, exponent).astype(a.dtype))

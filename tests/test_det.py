@@ -1,0 +1,209 @@
+"""det and slogdet: exact references, range, singular input, det's derivatives at every rank."""
+
+import itertools
+import math
+import re
+
+import jax
+import matrices
+import numpy as np
+import pytest
+from jax import numpy as jnp
+from jax.test_util import check_grads
+from matrices import DTYPES, transpose
+from test_determinant import exact_det, relative_gate, slogdet
+from test_singular import bad_matrices
+
+import jaxinv
+
+# The edges of the unrolled kernel, of the one with a matrix per lane, and of a panel.
+SIZES = (1, 2, 3, 4, 5, 8, 16, 17, 33, 40)
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.portable(n=(1, 3, 17, 40), dtype=("float32", "complex128", "bfloat16"))
+def test_against_many_digits(path, n, dtype):
+    dtype = DTYPES[dtype]
+    a = (matrices.well_conditioned((5, n, n), dtype, kappa=5) * 2).astype(dtype)
+    sign, logabsdet = slogdet(a.astype(matrices.wide_dtype(dtype)))
+    result = jaxinv.slogdet(a)
+    det = jaxinv.det(a)
+    assert type(result) is jaxinv.SlogdetResult
+    assert result.sign.dtype == det.dtype == dtype and result.logabsdet.dtype == matrices.real_dtype(dtype)
+    gate = relative_gate(n, 5, dtype)
+    assert np.max(np.abs(np.asarray(result.sign).astype(complex) - sign)) <= gate
+    rounding = matrices.ulp(matrices.real_dtype(dtype)) * np.abs(logabsdet)
+    assert (np.abs(np.asarray(result.logabsdet).astype(float) - logabsdet) <= gate + rounding).all()
+    expected = sign * np.exp(logabsdet)
+    fits = np.abs(expected) < float(jnp.finfo(dtype).max)
+    error = np.abs(np.asarray(det).astype(complex) - expected)
+    assert (error[fits] <= 2 * gate * np.abs(expected[fits])).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+@pytest.mark.portable(dtype=("float32",))
+def test_nothing_overflows_early(path, dtype):
+    big = 2.0 ** (jnp.finfo(DTYPES[dtype]).maxexp * 3 // 4)
+    for n in (2, 3, 4, 5, 16, 17, 70):
+        for order in (1, -1):
+            diagonal = np.ones(n)
+            diagonal[: n // 2 * 2] = np.repeat([big**order, big**-order], n // 2)
+            diagonal[-1] *= 2.0**-20
+            a = np.diag(diagonal)[::-1].astype(DTYPES[dtype])
+            sign = (-1) ** (n * (n - 1) // 2)
+            assert jaxinv.det(a) == sign * 2.0**-20
+            got = jaxinv.slogdet(a)
+            assert got.sign == sign
+            np.testing.assert_allclose(got.logabsdet, -20 * math.log(2), rtol=1e-6)
+    huge = np.full((2, 2), jnp.finfo(DTYPES[dtype]).max / 2) * [[1, 1], [1, -1]]
+    assert jaxinv.det(huge.astype(DTYPES[dtype])).real == -np.inf
+    assert jaxinv.det((huge**-1).astype(DTYPES[dtype])) == 0
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 16, 17, 40))
+@pytest.mark.portable(n=(2, 5, 40), dtype=("float32", "complex128"))
+def test_singular_and_non_finite(path, n, dtype):
+    names, a, _, kinds = zip(*bad_matrices(n, DTYPES[dtype]), strict=True)
+    a, zero = np.stack(a), np.array(kinds) == "zero"
+    sign, logabsdet = jaxinv.slogdet(a)
+    for result, singular in ((jaxinv.det(a), 0), (sign, 0), (logabsdet, -np.inf)):
+        got = np.asarray(result).astype(matrices.wide_dtype(result.dtype))
+        wrong = np.flatnonzero(np.where(zero, got != singular, ~np.isnan(got)))
+        assert wrong.size == 0, [(names[i], got[i]) for i in wrong]
+
+
+def test_integers_are_exact():
+    rng = matrices.rng_for("integers")
+    for n in (1, 2, 3, 4, 6):
+        a = rng.integers(-3, 4, (20, n, n))
+        expected = [float(exact_det(m)) for m in a]
+        np.testing.assert_allclose(jaxinv.det(a), expected, rtol=0, atol=1e-10)
+        assert jaxinv.det(a).dtype == jnp.result_type(float)
+
+
+def test_empty_matrices():
+    for shape in ((0, 0), (3, 0, 0), (0, 2, 2)):
+        a = np.zeros(shape)
+        np.testing.assert_array_equal(jaxinv.det(a), np.linalg.det(a))
+        for got, expected in zip(jaxinv.slogdet(a), np.linalg.slogdet(a), strict=True):
+            np.testing.assert_array_equal(got, expected)
+        assert jax.grad(lambda a: jaxinv.det(a).sum())(a).shape == shape
+
+
+def of_rank(n, rank, dtype, repeated=False):
+    """(2, n, n) with `rank` singular values that are not zero, all equal or in arithmetic progression."""
+    rng = matrices.rng_for("rank", n, rank)
+    u, v = (np.linalg.qr(matrices.normal(rng, (2, n, n), np.dtype(dtype)))[0] for _ in range(2))
+    sigma = np.where(np.arange(n) < rank, 1.0 if repeated else 1 + np.arange(n) / n, 0)
+    return ((u * sigma) @ v).astype(dtype)
+
+
+@pytest.mark.parametrize("repeated", [False, True], ids=["distinct", "repeated"])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("n", (1, 2, 3, 5, 9))
+@pytest.mark.portable(n=(3,), dtype=("complex128",))
+def test_check_grads_at_every_rank(path, n, dtype, repeated):
+    for rank in {n, n - 1, max(n - 2, 0), 0}:
+        a = of_rank(n, rank, DTYPES[dtype], repeated)
+        check_grads(jaxinv.det, (a,), 2, modes=("fwd", "rev"), eps=1e-4, atol=1e-6 * n**2, rtol=1e-6)
+
+
+def cofactor(a, rows, columns):
+    minor = np.delete(np.delete(a, rows, 0), columns, 1)
+    return np.linalg.det(minor) if minor.size else 1.0
+
+
+@pytest.mark.parametrize("rank", range(5))
+def test_gradient_and_hessian_are_the_minors(rank):
+    n = 4
+    a = of_rank(n, rank, np.float64)[0]
+    gradient = jax.grad(jaxinv.det)(a)
+    hessian = jax.hessian(jaxinv.det)(a)
+    for i, j in itertools.product(range(n), repeat=2):
+        assert abs(gradient[i, j] - (-1) ** (i + j) * cofactor(a, [i], [j])) <= 1e-13
+        for k, l in itertools.product(range(n), repeat=2):
+            expected = 0.0
+            if i != k and j != l:
+                sign = (-1) ** (i + j + k + l) * (-1 if (i > k) != (j > l) else 1)
+                expected = sign * cofactor(a, [i, k], [j, l])
+            assert abs(hessian[i, j, k, l] - expected) <= 1e-13
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "bfloat16"])
+def test_gradient_in_lower_precision(dtype):
+    a = of_rank(5, 4, np.complex128 if dtype == "complex64" else np.float64).astype(DTYPES[dtype])
+    holomorphic = dtype == "complex64"
+    gradient = jax.grad(lambda a: jaxinv.det(a).sum(), holomorphic=holomorphic)(a)
+    wide = jax.grad(lambda a: jaxinv.det(a).sum(), holomorphic=holomorphic)(
+        a.astype(matrices.wide_dtype(a.dtype))
+    )
+    assert gradient.dtype == a.dtype and np.isfinite(gradient).all()
+    gate = 1e3 * matrices.eps(dtype) + matrices.ulp(dtype) * matrices.is_half(dtype)
+    np.testing.assert_allclose(gradient.astype(complex), wide, rtol=0, atol=gate * np.abs(wide).max())
+
+
+def test_gradient_does_not_overflow_early():
+    # The product of all but one singular value is 1, of the first two beyond float32.
+    diagonal = np.array([1e30, 1e30, 1e-30, 1e-30, 1], np.float32)
+    gradient = np.diagonal(jax.grad(jaxinv.det)(np.diag(diagonal)))
+    np.testing.assert_allclose(gradient[[0, 4]], [1e-30, 1], rtol=1e-5)
+
+
+def test_third_derivative_of_a_regular_matrix():
+    a = of_rank(3, 3, np.float64)[0]
+    third = jax.jacfwd(jax.hessian(jaxinv.det))(a)
+    # Of a 3 × 3 determinant: the Levi-Civita symbols of rows and columns.
+    e = np.zeros((3, 3, 3))
+    for p in itertools.permutations(range(3)):
+        e[p] = np.linalg.det(np.eye(3)[list(p)])
+    expected = np.einsum("ikm,jln->ijklmn", e, e)
+    np.testing.assert_allclose(third, expected, rtol=0, atol=1e-10)
+
+
+def test_no_decomposition_unless_differentiated():
+    a = matrices.well_conditioned((3, 20, 20), np.float32)
+    assert "svd" not in str(jax.make_jaxpr(jaxinv.det)(a))
+    assert "svd" in str(jax.make_jaxpr(jax.grad(lambda a: jaxinv.det(a).sum()))(a))
+    text = jax.jit(jax.grad(lambda a: jaxinv.slogdet(a).logabsdet.sum())).lower(a).compile().as_text()
+    assert text.count('custom_call_target="jaxinv_inverse"') <= 1
+    assert not re.search("jaxinv_determinant|getrf|trsm|gesdd", text)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("n", (1, 3, 8, 20))
+@pytest.mark.portable(n=(3,), dtype=("complex128",))
+def test_slogdet_derivatives(path, n, dtype):
+    a = matrices.well_conditioned((2, n, n), DTYPES[dtype], kappa=3) * np.sqrt(3)
+    options = {"modes": ("fwd", "rev"), "eps": 1e-5, "atol": 1e-6 * n, "rtol": 1e-6}
+    check_grads(lambda a: jaxinv.slogdet(a).logabsdet, (a,), order=2, **options)
+    if np.iscomplexobj(a):
+        check_grads(lambda a: jaxinv.slogdet(a).sign, (a,), order=2, **options)
+    gradient = jax.grad(lambda a: jaxinv.slogdet(a).logabsdet.sum())(a)
+    x = transpose(matrices.reference(a))
+    np.testing.assert_allclose(gradient, x, rtol=0, atol=1e-11 * np.abs(x).max() * n)
+
+
+def test_method():
+    a = matrices.well_conditioned((2, 3, 3), np.float64)
+    for method in (None, "lu", "qr"):
+        for got, expected in zip(jaxinv.slogdet(a, method=method), np.linalg.slogdet(a), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-13)
+    with pytest.raises(
+        ValueError, match=r"^jaxinv\.slogdet: method must be one of None, 'lu', 'qr', got 'svd'$"
+    ):
+        jaxinv.slogdet(a, method="svd")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("n", (2, 3, 4, 7, 16, 17, 40))
+def test_bits_depend_on_nothing_beside(native, n, dtype):
+    a = matrices.well_conditioned((19, n, n), DTYPES[dtype])
+    a[7] = 0
+    det, slog = np.asarray(jaxinv.det(a)), [np.asarray(x) for x in jaxinv.slogdet(a)]
+    for i in (0, 5, 18):
+        assert np.asarray(jaxinv.det(a[i])).tobytes() == det[i].tobytes()
+        for got, full in zip(jaxinv.slogdet(a[i]), slog, strict=True):
+            assert np.asarray(got).tobytes() == full[i].tobytes()
+    assert np.asarray(jax.vmap(jaxinv.det)(a[::-1])).tobytes() == det[::-1].tobytes()
