@@ -1,0 +1,152 @@
+// Algorithm: matrix −= factors · multiples, the product of all steps of a panel, for a batch of matrices.
+// Lanes: a block of 256 threads per tile of 128 × 128 (float32), each with 8 × 8 numbers in registers; factors
+// and multiples come through shared memory in slabs, the next one on its way while one is used.
+// n: any. dtypes: float, double and their complex. Memory: scratch, see cuda/grid.cuh.
+#pragma once
+
+#include "cuda/grid.cuh"
+
+namespace jaxinv::cuda {
+
+template <class T>
+struct Tile {
+  // Numbers per thread: 64 registers of sums whatever the type.
+  static constexpr int kRows = sizeof(T) == 16 ? 4 : 8, kColumns = sizeof(T) == 4 ? 8 : 4;
+  static constexpr int kSlab = sizeof(T) == 16 ? 4 : 8;  // steps
+  // Threads of a warp: 4 × 8; warps: 4 × 2.
+  static constexpr int kWarpRows = 4 * kRows, kWarpColumns = 8 * kColumns;
+  static constexpr int kTileRows = 4 * kWarpRows, kTileColumns = 2 * kWarpColumns;
+  static constexpr int kThreads = 256;
+};
+
+template <class T>
+struct TileShared {
+  alignas(16) T factors[2][Tile<T>::kSlab][Tile<T>::kTileRows];
+  alignas(16) T multiples[2][Tile<T>::kSlab][Tile<T>::kTileColumns];
+};
+
+// kLength numbers of each step of a slab on their way into shared memory, by way of registers.
+template <class T, int kLength>
+struct Slab {
+  static constexpr int kPack = Pack<T>::kSize, kRow = kLength / kPack;
+  static constexpr int kCount = Tile<T>::kSlab * kRow / Tile<T>::kThreads;
+  static_assert(kCount * Tile<T>::kThreads == Tile<T>::kSlab * kRow);
+  Pack<T> packs[kCount];
+
+  // from: the first step's; `steps` of them and `length` numbers are there, zeros elsewhere.
+  __device__ __forceinline__ void load(const T* from, int64_t stride, int steps, int64_t length) {
+#pragma unroll
+    for (int u = 0; u < kCount; ++u) {
+      const int at = int(threadIdx.x) + u * Tile<T>::kThreads, step = at / kRow;
+      const int i = at % kRow * kPack;
+      const bool inside = step < steps && i < length;
+      if (inside) packs[u] = load_pack(from + step * stride + i);
+#pragma unroll
+      for (int e = 0; e < kPack; ++e) packs[u].v[e] = inside ? packs[u].v[e] : T(0);
+    }
+  }
+  __device__ __forceinline__ void store(T (&to)[Tile<T>::kSlab][kLength]) const {
+#pragma unroll
+    for (int u = 0; u < kCount; ++u) {
+      const int at = int(threadIdx.x) + u * Tile<T>::kThreads;
+      store_pack(&to[at / kRow][at % kRow * kPack], packs[u]);
+    }
+  }
+};
+
+// Blocks along the rows of tiles, then along their columns, then along the batch.
+template <class T>
+__global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps) {
+  using Q = Tile<T>;
+  constexpr int kPack = Pack<T>::kSize;
+  const unsigned row_tiles = (g.n + Q::kTileRows - 1) / Q::kTileRows;
+  const unsigned column_tiles =
+      (steps.column_end - steps.column + Q::kTileColumns - 1) / Q::kTileColumns;
+  const GridMatrix<T> m(g, blockIdx.x / (row_tiles * column_tiles));
+  if (m.info) return;
+  auto& s = shared_memory<TileShared<T>>();
+  const int row = int(blockIdx.x % row_tiles) * Q::kTileRows;
+  const int column = steps.column + int(blockIdx.x / row_tiles % column_tiles) * Q::kTileColumns;
+  const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
+  // This thread's first number within the tile; its others follow in packs, 4 or 8 packs apart.
+  const int i0 = warp / 2 * Q::kWarpRows + lane / 8 * kPack;
+  const int j0 = warp % 2 * Q::kWarpColumns + lane % 8 * kPack;
+  const bool active =
+      row + warp / 2 * Q::kWarpRows < g.n && column + warp % 2 * Q::kWarpColumns < steps.column_end;
+
+  Slab<T, Q::kTileRows> factors;
+  Slab<T, Q::kTileColumns> multiples;
+  auto load = [&](int step) {
+    factors.load(m.factors + step * g.stride + row, g.stride, steps.last - step, g.stride - row);
+    multiples.load(m.multiples + step * g.stride + column, g.stride, steps.last - step,
+                   steps.column_end - column);
+  };
+  load(steps.first);
+  T x[Q::kRows][Q::kColumns];
+  // Visits the packs of this thread inside the matrix: their place in x and in memory.
+  auto each_pack = [&](auto&& visit) {
+#pragma unroll
+    for (int r = 0; r < Q::kRows; ++r) {
+      const int i = row + i0 + r / kPack * 4 * kPack + r % kPack;
+#pragma unroll
+      for (int c = 0; c < Q::kColumns; c += kPack) {
+        const int j = column + j0 + c * 8;
+        visit(r, c, i, j, i < g.n && j < steps.column_end);
+      }
+    }
+  };
+  each_pack([&](int r, int c, int i, int j, bool inside) {
+    // Where a pivot row or a column of the panel stood, the product alone.
+    const bool own = j >= steps.k && j < steps.own_end;
+    const int order = inside ? m.order[i] - steps.k : 0;
+    const bool old = inside && !own && (order < steps.first || order >= steps.last);
+    Pack<T> pack;
+    if (old) pack = load_pack(m.matrix + i * g.stride + j);
+#pragma unroll
+    for (int e = 0; e < kPack; ++e) x[r][c + e] = old ? pack.v[e] : T(0);
+  });
+  int turn = 0;
+  factors.store(s.factors[turn]);
+  multiples.store(s.multiples[turn]);
+  __syncthreads();
+#pragma unroll 1
+  for (int step = steps.first; step < steps.last; step += Q::kSlab, turn ^= 1) {
+    const bool more = step + Q::kSlab < steps.last;
+    if (more) load(step + Q::kSlab);
+    if (active) {
+#pragma unroll
+      for (int d = 0; d < Q::kSlab; ++d) {
+        Pack<T> factor[Q::kRows / kPack], multiple[Q::kColumns / kPack];
+#pragma unroll
+        for (int u = 0; u < Q::kRows / kPack; ++u) {
+          factor[u] = load_pack(&s.factors[turn][d][i0 + u * 4 * kPack]);
+        }
+#pragma unroll
+        for (int u = 0; u < Q::kColumns / kPack; ++u) {
+          multiple[u] = load_pack(&s.multiples[turn][d][j0 + u * 8 * kPack]);
+        }
+#pragma unroll
+        for (int r = 0; r < Q::kRows; ++r) {
+#pragma unroll
+          for (int c = 0; c < Q::kColumns; ++c) {
+            x[r][c] =
+                fnma(factor[r / kPack].v[r % kPack], multiple[c / kPack].v[c % kPack], x[r][c]);
+          }
+        }
+      }
+    }
+    if (more) {
+      factors.store(s.factors[turn ^ 1]);
+      multiples.store(s.multiples[turn ^ 1]);
+    }
+    __syncthreads();
+  }
+  each_pack([&](int r, int c, int i, int j, bool inside) {
+    Pack<T> pack;
+#pragma unroll
+    for (int e = 0; e < kPack; ++e) pack.v[e] = x[r][c + e];
+    if (inside) store_pack(m.matrix + i * g.stride + j, pack);
+  });
+}
+
+}  // namespace jaxinv::cuda
