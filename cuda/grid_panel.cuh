@@ -21,9 +21,11 @@ __global__ void __launch_bounds__(1024) panel_grid(Grid<T> g, int k, int first, 
   const int thread = int(threadIdx.x);
   Panel<T, G::kWidth, G::kPanelThreads / kWarp> panel{
       shared_memory<GridPanelShared<T>>(),
-      {m.factors + first * g.stride, g.stride, m.pivots + k + first, m.pivot_rows + k + first},
+      m.factors + first * g.stride,
+      g.stride,
       width,
-      thread < g.n && m.order[thread] < 0};
+  };
+  panel.own = thread < g.n && m.order[thread] < 0 ? panel.kFree : panel.kTaken;
   const T* row = m.matrix + thread * g.stride + k + first;
 #pragma unroll
   for (int j = 0; j < G::kWidth; j += Pack<T>::kSize) {
@@ -33,13 +35,18 @@ __global__ void __launch_bounds__(1024) panel_grid(Grid<T> g, int k, int first, 
 #pragma unroll
     for (int e = 0; e < Pack<T>::kSize; ++e) panel.x[j + e] = inside ? pack.v[e] : T(0);
   }
-  panel.eliminate();
-  if (panel.failed) {
-    if (thread == 0) m.info = k + first + panel.failed;
-  } else if (panel.own >= 0) {
-    m.order[thread] = k + first + panel.own;
-    split_factors<G::kSteps>(m.factors + thread, g.stride, m.lower, first + panel.own);
+  const int failed = panel.eliminate();
+  if (thread < width) {
+    m.pivots[k + first + thread] = panel.shared.pivots[thread];
+    m.pivot_rows[k + first + thread] = panel.shared.pivot_rows[thread];
   }
+  if (failed) {
+    if (thread == 0) m.info = k + first + failed;
+    return;
+  }
+  if (panel.own >= 0) m.order[thread] = k + first + panel.own;
+  __syncthreads();
+  split_factors<G::kSteps>(m.factors, g.stride, m.lower, panel.shared.pivot_rows, first, width);
 }
 
 template <class T>
@@ -47,6 +54,7 @@ struct TallPanelShared {
   PivotKey<T> keys[kWarp];
   int32_t rows[kWarp];
   T multiples[Grid<T>::kWidth];
+  int32_t pivot_rows[Grid<T>::kWidth];
 };
 
 // The largest key among the threads' best rows, lowest row first; every thread gets the row.
@@ -99,7 +107,7 @@ __global__ void __launch_bounds__(1024) tall_panel_grid(Grid<T> g, int k, int fi
     const T pivot = column[row];
     if (thread == 0) {
       m.pivots[k + first + c] = pivot;
-      m.pivot_rows[k + first + c] = row;
+      m.pivot_rows[k + first + c] = s.pivot_rows[c] = row;
     }
     if (is_zero(pivot) || !is_finite(pivot)) {
       if (thread == 0) m.info = k + first + c + 1;
@@ -131,10 +139,8 @@ __global__ void __launch_bounds__(1024) tall_panel_grid(Grid<T> g, int k, int fi
       }
     }
   }
-  for (int i = thread; i < g.n; i += threads) {
-    const int step = m.order[i] - k;
-    if (step >= first) split_factors<Grid<T>::kSteps>(m.factors + i, g.stride, m.lower, step);
-  }
+  __syncthreads();
+  split_factors<Grid<T>::kSteps>(m.factors, g.stride, m.lower, s.pivot_rows, first, width);
 }
 
 template <class T>

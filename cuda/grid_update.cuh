@@ -12,6 +12,7 @@ template <class T>
 struct Tile {
   // Numbers per thread: 64 registers of sums whatever the type.
   static constexpr int kRows = sizeof(T) == 16 ? 4 : 8, kColumns = sizeof(T) == 4 ? 8 : 4;
+  static constexpr int kUnroll = sizeof(T) == 4 ? 8 : 2;
   static constexpr int kSlab = sizeof(T) == 16 ? 4 : 8;  // steps
   // Threads of a warp: 4 × 8; warps: 4 × 2.
   static constexpr int kWarpRows = 4 * kRows, kWarpColumns = 8 * kColumns;
@@ -27,32 +28,48 @@ struct TileShared {
 
 // kLength numbers of each step of a slab on their way into shared memory, by way of registers.
 template <class T, int kLength>
-struct Slab {
-  static constexpr int kPack = Pack<T>::kSize, kRow = kLength / kPack;
-  static constexpr int kCount = Tile<T>::kSlab * kRow / Tile<T>::kThreads;
-  static_assert(kCount * Tile<T>::kThreads == Tile<T>::kSlab * kRow);
-  Pack<T> packs[kCount];
-
-  // from: the first step's; `steps` of them and `length` numbers are there, zeros elsewhere.
-  __device__ __forceinline__ void load(const T* from, int64_t stride, int steps, int64_t length) {
+class Slab {
+ public:
+  // from: the first step's numbers, `length` of which are there; zeros stand for the others.
+  __device__ __forceinline__ Slab(const T* from, int64_t stride, int64_t length)
+      : next_(from + step(0) * stride + column()), stride_(stride), inside_(column() < length) {}
+  // Of the next slab, `steps` of which are left.
+  __device__ __forceinline__ void load(int steps) {
 #pragma unroll
     for (int u = 0; u < kCount; ++u) {
-      const int at = int(threadIdx.x) + u * Tile<T>::kThreads, step = at / kRow;
-      const int i = at % kRow * kPack;
-      const bool inside = step < steps && i < length;
-      if (inside) packs[u] = load_pack(from + step * stride + i);
+      const bool inside = inside_ && step(u) < steps;
+      if (inside) packs_[u] = load_pack(next_ + u * kApart * stride_);
 #pragma unroll
-      for (int e = 0; e < kPack; ++e) packs[u].v[e] = inside ? packs[u].v[e] : T(0);
+      for (int e = 0; e < kPack; ++e) packs_[u].v[e] = inside ? packs_[u].v[e] : T(0);
     }
+    next_ += Tile<T>::kSlab * stride_;
   }
   __device__ __forceinline__ void store(T (&to)[Tile<T>::kSlab][kLength]) const {
 #pragma unroll
-    for (int u = 0; u < kCount; ++u) {
-      const int at = int(threadIdx.x) + u * Tile<T>::kThreads;
-      store_pack(&to[at / kRow][at % kRow * kPack], packs[u]);
-    }
+    for (int u = 0; u < kCount; ++u) store_pack(&to[step(u)][column()], packs_[u]);
   }
+
+ private:
+  static constexpr int kPack = Pack<T>::kSize, kRow = kLength / kPack;
+  static constexpr int kCount = Tile<T>::kSlab * kRow / Tile<T>::kThreads;
+  static constexpr int kApart = Tile<T>::kThreads / kRow;  // steps between the packs of a thread
+  static_assert(kApart * kRow == Tile<T>::kThreads && kCount * kApart == Tile<T>::kSlab);
+  __device__ static int step(int u) { return int(threadIdx.x) / kRow + u * kApart; }
+  __device__ static int column() { return int(threadIdx.x) % kRow * kPack; }
+
+  const T* next_;
+  int64_t stride_;
+  bool inside_;
+  Pack<T> packs_[kCount];
 };
+
+// x, of which the compiler knows nothing any more.
+__device__ __forceinline__ int opaque(int x) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
 
 // Blocks along the rows of tiles, then along their columns, then along the batch.
 template <class T>
@@ -74,17 +91,15 @@ __global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps
   const bool active =
       row + warp / 2 * Q::kWarpRows < g.n && column + warp % 2 * Q::kWarpColumns < steps.column_end;
 
-  Slab<T, Q::kTileRows> factors;
-  Slab<T, Q::kTileColumns> multiples;
-  auto load = [&](int step) {
-    factors.load(m.factors + step * g.stride + row, g.stride, steps.last - step, g.stride - row);
-    multiples.load(m.multiples + step * g.stride + column, g.stride, steps.last - step,
-                   steps.column_end - column);
-  };
-  load(steps.first);
+  Slab<T, Q::kTileRows> factors(m.factors + steps.first * g.stride + row, g.stride, g.stride - row);
+  Slab<T, Q::kTileColumns> multiples(m.multiples + steps.first * g.stride + column, g.stride,
+                                     steps.column_end - column);
+  int left = steps.last - steps.first;
+  factors.load(left);
+  multiples.load(left);
   T x[Q::kRows][Q::kColumns];
-  // Visits the packs of this thread inside the matrix: their place in x and in memory.
-  auto each_pack = [&](auto&& visit) {
+  // Visits the packs of this thread: their place in x and in the matrix, and whether they are inside.
+  auto each_pack = [&](int row, auto&& visit) {
 #pragma unroll
     for (int r = 0; r < Q::kRows; ++r) {
       const int i = row + i0 + r / kPack * 4 * kPack + r % kPack;
@@ -95,7 +110,7 @@ __global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps
       }
     }
   };
-  each_pack([&](int r, int c, int i, int j, bool inside) {
+  each_pack(row, [&](int r, int c, int i, int j, bool inside) {
     // Where a pivot row or a column of the panel stood, the product alone.
     const bool own = j >= steps.k && j < steps.own_end;
     const int order = inside ? m.order[i] - steps.k : 0;
@@ -105,16 +120,18 @@ __global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps
 #pragma unroll
     for (int e = 0; e < kPack; ++e) x[r][c + e] = old ? pack.v[e] : T(0);
   });
-  int turn = 0;
-  factors.store(s.factors[turn]);
-  multiples.store(s.multiples[turn]);
+  factors.store(s.factors[0]);
+  multiples.store(s.multiples[0]);
   __syncthreads();
 #pragma unroll 1
-  for (int step = steps.first; step < steps.last; step += Q::kSlab, turn ^= 1) {
-    const bool more = step + Q::kSlab < steps.last;
-    if (more) load(step + Q::kSlab);
+  for (int turn = 0; left > 0; turn ^= 1) {
+    left -= Q::kSlab;
+    if (left > 0) {
+      factors.load(left);
+      multiples.load(left);
+    }
     if (active) {
-#pragma unroll
+#pragma unroll Q::kUnroll
       for (int d = 0; d < Q::kSlab; ++d) {
         Pack<T> factor[Q::kRows / kPack], multiple[Q::kColumns / kPack];
 #pragma unroll
@@ -135,13 +152,14 @@ __global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps
         }
       }
     }
-    if (more) {
+    if (left > 0) {
       factors.store(s.factors[turn ^ 1]);
       multiples.store(s.multiples[turn ^ 1]);
     }
     __syncthreads();
   }
-  each_pack([&](int r, int c, int i, int j, bool inside) {
+  // Addresses that waited in registers for the end of the loop would not fit: they are computed again.
+  each_pack(opaque(row), [&](int r, int c, int i, int j, bool inside) {
     Pack<T> pack;
 #pragma unroll
     for (int e = 0; e < kPack; ++e) pack.v[e] = x[r][c + e];

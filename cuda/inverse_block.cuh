@@ -95,9 +95,8 @@ __device__ __forceinline__ int eliminate_block(BlockShared<T>& s, T* matrix, T* 
   constexpr int kWidth = B::kWidth;
   const int stride = B::row_stride(n), column_stride = B::column_stride(n);
   const int thread = int(threadIdx.x);
-  Panel<T, kWidth, B::kThreads / kWarp> panel{
-      s.panel, {factors, column_stride, s.pivots + k, s.pivot_rows + k}, width, false};
-  panel.eligible = thread < n && s.order[thread] < 0;
+  Panel<T, kWidth, B::kThreads / kWarp> panel{s.panel, factors, column_stride, width};
+  panel.own = thread < n && s.order[thread] < 0 ? panel.kFree : panel.kTaken;
 #pragma unroll
   for (int j = 0; j < kWidth; j += B::kPack) {
     Pack<T> pack;
@@ -106,13 +105,16 @@ __device__ __forceinline__ int eliminate_block(BlockShared<T>& s, T* matrix, T* 
 #pragma unroll
     for (int e = 0; e < B::kPack; ++e) panel.x[j + e] = inside ? pack.v[e] : T(0);
   }
-  panel.eliminate();
-  if (panel.failed) return k + panel.failed;
-  if (panel.own >= 0) {
-    s.order[thread] = k + panel.own;
-    split_factors<kWidth>(factors + thread, column_stride, s.lower, panel.own);
+  const int failed = panel.eliminate();
+  if (thread < width) {
+    s.pivots[k + thread] = s.panel.pivots[thread];
+    s.pivot_rows[k + thread] = s.panel.pivot_rows[thread];
+    s.divisions[thread] = Division<T>(s.panel.pivots[thread]);
   }
-  if (thread < width) s.divisions[thread] = Division<T>(s.pivots[k + thread]);
+  if (failed) return k + failed;
+  if (panel.own >= 0) s.order[thread] = k + panel.own;
+  __syncthreads();
+  split_factors<kWidth>(factors, column_stride, s.lower, s.panel.pivot_rows, 0, width);
   __syncthreads();
   if (thread < n) {
     T y[kWidth];

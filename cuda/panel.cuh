@@ -13,7 +13,8 @@ namespace jaxinv::cuda {
 
 constexpr int kWarp = 32;
 
-// What a block shares while it eliminates a panel. Steps take turns in the first three.
+// What a block shares while it eliminates a panel. Steps take turns in the first three; the last two tell the
+// pivots afterwards, to the first warp without a barrier.
 template <class T, int kWidth, int kWarps>
 struct PanelShared {
   alignas(16) T rows[2][kWarps][kWidth];  // the best row of each warp
@@ -21,15 +22,8 @@ struct PanelShared {
   int32_t places[2][kWarps];              // its thread
   alignas(
       16) T multiples[kWarps][kWidth];  // the pivot row divided by the pivot: each warp has a copy
-};
-
-// Where the steps of a panel leave their results.
-template <class T>
-struct PanelResults {
-  T* factors;  // factors[c * stride + i]: what step c subtracts of its multiple in row i < stride
-  int64_t stride;
-  T* pivots;
-  int32_t* pivot_rows;
+  T pivots[kWidth];
+  int32_t pivot_rows[kWidth];
 };
 
 // Copies the first kCount numbers in units of 16 bytes.
@@ -49,33 +43,36 @@ __device__ __forceinline__ void copy_packs(T* to, const T* from) {
 template <class T, int kWidth, int kWarps>
 struct Panel {
   PanelShared<T, kWidth, kWarps>& shared;
-  PanelResults<T> results;
-  int width;       // steps of this panel
-  bool eligible;   // this thread's row may become a pivot row
-  int own = -1;    // the step that it was the pivot row of
-  int failed = 0;  // the first bad step (1-based), the same in all threads
-  T x[kWidth];     // what is left of the row: the column of the next step comes first
+  T* factors;  // factors[c * stride + i]: what step c subtracts of its multiple in row i < stride
+  int64_t stride;
+  int width;  // steps of this panel
+  int own;  // the step that this thread's row was the pivot row of; kFree: of none yet; kTaken: of an earlier one
+  T x[kWidth];  // what is left of the row: the column of the next step comes first
 
-  // All steps, by all threads of the block.
-  __device__ __forceinline__ void eliminate() { steps<kWidth>(0); }
+  static constexpr int kFree = -1, kTaken = -2;
+
+  // All steps, by all threads of the block. Returns the first bad one (1-based) or 0.
+  __device__ __forceinline__ int eliminate() { return steps<kWidth>(0); }
 
  private:
   // Steps from c on, kLeft columns being left; as columns become fewer, so do the instructions.
   template <int kLeft>
-  __device__ __forceinline__ void steps(int c) {
+  __device__ __forceinline__ int steps(int c) {
     constexpr int kGroup = kWidth / 4;
 #pragma unroll 1
     for (const int end = c + kGroup; c < end; ++c) {
-      if (c == width || !step<kLeft>(c)) return;
+      if (c == width) return 0;
+      if (!step<kLeft>(c)) return c + 1;
     }
-    if constexpr (kLeft > kGroup) steps<kLeft - kGroup>(c);
+    if constexpr (kLeft > kGroup) return steps<kLeft - kGroup>(c);
+    return 0;
   }
 
   template <int kLeft>
   __device__ __forceinline__ bool step(int c) {
     const int place = int(threadIdx.x), lane = place % kWarp, warp = place / kWarp, turn = c & 1;
     // The largest entry of the warp, lowest row first, is its candidate.
-    const PivotKey<T> key = eligible ? pivot_key(x[0]) + 1 : 0;
+    const PivotKey<T> key = own == kFree ? pivot_key(x[0]) + 1 : 0;
     const PivotKey<T> best = warp_max(key);
     if (lane == first_lane(key == best)) {
       copy_packs<kLeft>(shared.rows[turn][warp], x);
@@ -89,13 +86,11 @@ struct Panel {
     const int pivot_place = shared.places[turn][winner];
     const T pivot = row[0];
     if (place == 0) {
-      results.pivots[c] = pivot;
-      results.pivot_rows[c] = pivot_place;
+      shared.pivots[c] = pivot;
+      shared.pivot_rows[c] = pivot_place;
     }
-    if (is_zero(pivot) || !is_finite(pivot)) {
-      failed = c + 1;
-      return false;
-    }
+    __syncwarp();
+    if (is_zero(pivot) || !is_finite(pivot)) return false;
     const Division<T> divided(pivot);
     T* multiples = shared.multiples[warp];
     if (lane < kLeft) multiples[lane] = divided(row[lane]);
@@ -105,10 +100,9 @@ struct Panel {
 #pragma unroll
       for (int j = 0; j < kLeft; ++j) x[j] = T(0);
       factor = T(-1);
-      eligible = false;
       own = c;
     }
-    if (place < results.stride) results.factors[c * results.stride + place] = factor;
+    if (place < stride) factors[c * stride + place] = factor;
 #pragma unroll
     for (int j = 0; j < kLeft; j += Pack<T>::kSize) {
       const Pack<T> multiple = load_pack(multiples + j);
@@ -121,15 +115,19 @@ struct Panel {
   }
 };
 
-// Takes the factors of a pivot row apart, `step` its own: those of earlier steps go to lower[d][step] (rows of
-// kStride numbers), for the row to be brought to its own step; what stays finishes it from there.
+// Takes the factors of the pivot rows of steps first … first + width − 1 apart: those of earlier steps go to
+// lower[d][step] (rows of kStride numbers), for a row to be brought to its own step; what stays finishes it from
+// there. A warp per row, after a barrier.
 template <int kStride, class T>
-__device__ __forceinline__ void split_factors(T* factors, int64_t stride, T* __restrict__ lower,
-                                              int step) {
-#pragma unroll 4
-  for (int d = 0; d < step; ++d) lower[d * kStride + step] = factors[d * stride];
-#pragma unroll 4
-  for (int d = 0; d < step; ++d) factors[d * stride] = T(0);
+__device__ __forceinline__ void split_factors(T* factors, int64_t stride, T* lower,
+                                              const int32_t* pivot_rows, int first, int width) {
+  for (int c = int(threadIdx.x) / kWarp; c < width; c += int(blockDim.x) / kWarp) {
+    for (int d = int(threadIdx.x) % kWarp; d < first + c; d += kWarp) {
+      T& factor = factors[d * stride + pivot_rows[c]];
+      lower[d * kStride + first + c] = factor;
+      factor = T(0);
+    }
+  }
 }
 
 // Steps 0 … kWidth − 1 on their pivot rows in one column: y, replaced by the multiples that the steps subtract.
