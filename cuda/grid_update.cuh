@@ -12,7 +12,7 @@ template <class T>
 struct Tile {
   // Numbers per thread: 64 registers of sums whatever the type.
   static constexpr int kRows = sizeof(T) == 16 ? 4 : 8, kColumns = sizeof(T) == 4 ? 8 : 4;
-  static constexpr int kUnroll = sizeof(T) == 4 ? 8 : 2;
+  static constexpr int kUnroll = sizeof(T) == 4 ? 8 : 1;
   static constexpr int kSlab = sizeof(T) == 16 ? 4 : 8;  // steps
   // Threads of a warp: 4 × 8; warps: 4 × 2.
   static constexpr int kWarpRows = 4 * kRows, kWarpColumns = 8 * kColumns;
@@ -97,28 +97,31 @@ __global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps
   int left = steps.last - steps.first;
   factors.load(left);
   multiples.load(left);
-  T x[Q::kRows][Q::kColumns];
   // Visits the packs of this thread: their place in x and in the matrix, and whether they are inside.
   auto each_pack = [&](int row, auto&& visit) {
 #pragma unroll
     for (int r = 0; r < Q::kRows; ++r) {
       const int i = row + i0 + r / kPack * 4 * kPack + r % kPack;
 #pragma unroll
-      for (int c = 0; c < Q::kColumns; c += kPack) {
-        const int j = column + j0 + c * 8;
+      for (int c = 0; c < Q::kColumns / kPack; ++c) {
+        const int j = column + j0 + c * 8 * kPack;
         visit(r, c, i, j, i < g.n && j < steps.column_end);
       }
     }
   };
+  // Where a pivot row or a column of the panel stood, the product alone.
+  bool kept[Q::kRows] = {};
+  each_pack(row, [&](int r, int c, int i, int, bool) {
+    if (c || i >= g.n) return;
+    const int order = m.order[i] - steps.k;
+    kept[r] = order < steps.first || order >= steps.last;
+  });
+  Pack<T> x[Q::kRows][Q::kColumns / kPack];
   each_pack(row, [&](int r, int c, int i, int j, bool inside) {
-    // Where a pivot row or a column of the panel stood, the product alone.
-    const bool own = j >= steps.k && j < steps.own_end;
-    const int order = inside ? m.order[i] - steps.k : 0;
-    const bool old = inside && !own && (order < steps.first || order >= steps.last);
-    Pack<T> pack;
-    if (old) pack = load_pack(m.matrix + i * g.stride + j);
-#pragma unroll
-    for (int e = 0; e < kPack; ++e) x[r][c + e] = old ? pack.v[e] : T(0);
+    x[r][c] = {};
+    if (inside && kept[r] && (j < steps.k || j >= steps.own_end)) {
+      x[r][c] = load_pack(m.matrix + i * g.stride + j);
+    }
   });
   factors.store(s.factors[0]);
   multiples.store(s.multiples[0]);
@@ -146,8 +149,8 @@ __global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps
         for (int r = 0; r < Q::kRows; ++r) {
 #pragma unroll
           for (int c = 0; c < Q::kColumns; ++c) {
-            x[r][c] =
-                fnma(factor[r / kPack].v[r % kPack], multiple[c / kPack].v[c % kPack], x[r][c]);
+            T& y = x[r][c / kPack].v[c % kPack];
+            y = fnma(factor[r / kPack].v[r % kPack], multiple[c / kPack].v[c % kPack], y);
           }
         }
       }
@@ -160,10 +163,7 @@ __global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps
   }
   // Addresses that waited in registers for the end of the loop would not fit: they are computed again.
   each_pack(opaque(row), [&](int r, int c, int i, int j, bool inside) {
-    Pack<T> pack;
-#pragma unroll
-    for (int e = 0; e < kPack; ++e) pack.v[e] = x[r][c + e];
-    if (inside) store_pack(m.matrix + i * g.stride + j, pack);
+    if (inside) store_pack(m.matrix + i * g.stride + j, x[r][c]);
   });
 }
 
