@@ -63,14 +63,6 @@ class Slab {
   Pack<T> packs_[kCount];
 };
 
-// x, of which the compiler knows nothing any more.
-__device__ __forceinline__ int opaque(int x) {
-#ifdef __CUDA_ARCH__
-  asm volatile("" : "+r"(x));
-#endif
-  return x;
-}
-
 // Blocks along the rows of tiles, then along their columns, then along the batch.
 template <class T>
 __global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps) {

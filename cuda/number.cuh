@@ -204,6 +204,14 @@ __device__ __forceinline__ void store_pack(T* p, const Pack<T>& x) {
   *reinterpret_cast<Pack<T>*>(p) = x;
 }
 
+// x, of which the compiler knows nothing any more.
+__device__ __forceinline__ int opaque(int x) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
 // The largest of a warp's numbers, known to every lane.
 __device__ __forceinline__ uint32_t warp_max(uint32_t x) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800

@@ -96,10 +96,11 @@ struct Panel {
     if (lane < kLeft) multiples[lane] = divided(row[lane]);
     __syncwarp();
     T factor = x[0];
-    if (place == pivot_place) {  // becomes the multiple: 0 − (−1) · multiple
+    // The pivot row becomes the multiple: 0 − (−1) · multiple. A branch of one warp, not selects in all.
+    if (place == pivot_place) {
 #pragma unroll
       for (int j = 0; j < kLeft; ++j) x[j] = T(0);
-      factor = T(-1);
+      factor = T(opaque(-1));
       own = c;
     }
     if (place < stride) factors[c * stride + place] = factor;
