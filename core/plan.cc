@@ -38,11 +38,57 @@ Plan plan_cpu(Op op, int64_t n, DType dtype, Algorithm algorithm) {
   }
 }
 
+Plan plan_cuda(Op op, int64_t n, DType dtype, Algorithm algorithm) {
+  if (n == 0) {
+    return {algorithm, "portable", "XLA", "n = 0: there is nothing to compute"};
+  }
+  auto up_to = [](int64_t edge) { return "n <= " + std::to_string(edge) + ": "; };
+  auto above = [](int64_t edge) { return "n > " + std::to_string(edge) + ": "; };
+  if (op == Op::kTripleProduct) {
+    switch (algorithm) {
+      case Algorithm::kThread:
+        return {algorithm, "fused triple product, one triple of matrices per thread",
+                "cuda/triple_product_thread",
+                up_to(kTripleProductThreadMax) + "the registers of a thread hold them"};
+      case Algorithm::kWarp:
+        return {algorithm, "fused triple product, one row per lane of a warp",
+                "cuda/triple_product_warp",
+                up_to(kTripleProductMax) + "three operands read once, one result written"};
+      default:
+        return {algorithm, "two matrix products at full precision", "XLA dot_general",
+                above(kTripleProductMax) + "arithmetic, no longer memory, is the limit"};
+    }
+  }
+  switch (algorithm) {
+    case Algorithm::kThread:
+      return {algorithm, "Gauss-Jordan with partial pivoting, one matrix per thread",
+              "cuda/inverse_thread",
+              up_to(inverse_thread_max(dtype)) + "the registers of a thread hold it"};
+    case Algorithm::kWarp:
+      return {algorithm, "Gauss-Jordan with partial pivoting, one row per lane of a warp",
+              "cuda/inverse_warp",
+              up_to(kInverseWarpMax) + "a warp holds the matrix in registers, no row moves"};
+    default:
+      return {algorithm, "portable", "XLA",
+              above(kInverseWarpMax) + "jaxinv has no CUDA kernel for this size yet"};
+  }
+}
+
+Algorithm algorithm_cuda(Op op, int64_t n, DType dtype) {
+  const bool inverse = op == Op::kInverse;
+  if (n <= (inverse ? inverse_thread_max(dtype) : kTripleProductThreadMax)) {
+    return Algorithm::kThread;
+  }
+  if (n <= (inverse ? kInverseWarpMax : kTripleProductMax)) return Algorithm::kWarp;
+  return Algorithm::kPortable;
+}
+
 }  // namespace
 
 Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
   (void)structure;  // one structure so far
-  if (backend != Backend::kCpu || n == 0) return Algorithm::kPortable;
+  if (backend == Backend::kMetal || n == 0) return Algorithm::kPortable;
+  if (backend == Backend::kCuda) return algorithm_cuda(op, n, dtype);
   if (op == Op::kTripleProduct) {
     return n <= kTripleProductMax ? Algorithm::kLanes : Algorithm::kPortable;
   }
@@ -55,7 +101,7 @@ Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
     case Backend::kCpu:
       return plan_cpu(op, n, dtype, algorithm(backend, op, n, dtype, structure));
     case Backend::kCuda:
-      return {Algorithm::kPortable, "portable", "XLA", "jaxinv has no CUDA kernels yet"};
+      return plan_cuda(op, n, dtype, algorithm(backend, op, n, dtype, structure));
     case Backend::kMetal:
       return {Algorithm::kPortable, "portable", "XLA", "jaxinv has no Metal kernels yet"};
   }

@@ -16,6 +16,8 @@ enum class Algorithm {
   kLanes,     // one matrix per SIMD lane
   kColumns,   // one matrix at a time, columns in vectors, panels of a few columns
   kBlocked,   // one matrix at a time, panels and rank-k updates
+  kThread,    // one matrix per GPU thread
+  kWarp,      // one row per lane of a warp
 };
 
 struct Plan {

@@ -23,6 +23,14 @@ constexpr int inverse_columns_max(DType dtype) {
 // Triple products in one pass: above, two matrix products.
 constexpr int kTripleProductMax = 32;
 
+// Ranges of n on CUDA. One matrix per thread as long as its registers hold it.
+constexpr int kInverseThreadMax = 8;
+constexpr int inverse_thread_max(DType dtype) {
+  return dtype == DType::kC128 ? 6 : kInverseThreadMax;
+}
+constexpr int kInverseWarpMax = 32;  // one row per lane
+constexpr int kTripleProductThreadMax = 4;
+
 // Inverts `batch` row-major n × n matrices. `info`, `mantissa` and `exponent` may be null. The
 // determinant is mantissa · 2^exponent, the mantissa of the arithmetic's dtype (float32 for half
 // types).
