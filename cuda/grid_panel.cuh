@@ -9,31 +9,31 @@
 
 namespace jaxinv::cuda {
 
-template <class T>
-using GridPanelShared = PanelShared<T, Grid<T>::kWidth, Grid<T>::kPanelThreads / kWarp>;
+template <class V>
+using GridPanelShared = PanelShared<V, Grid<V>::kWidth, Grid<V>::kPanelThreads / kWarpSize>;
 
 // Steps k + first … of a matrix of at most as many rows as threads; one block per matrix.
-template <class T>
-__global__ void __launch_bounds__(1024) panel_grid(Grid<T> g, int k, int first, int width) {
-  using G = Grid<T>;
-  const GridMatrix<T> m(g, blockIdx.x);
+template <class V>
+__global__ void __launch_bounds__(1024, 1) panel_grid(Grid<V> g, int k, int first, int width) {
+  using G = Grid<V>;
+  const GridMatrix<V> m(g, blockIdx.x);
   if (m.info) return;
   const int thread = int(threadIdx.x);
-  Panel<T, G::kWidth, G::kPanelThreads / kWarp> panel{
-      shared_memory<GridPanelShared<T>>(),
+  Panel<V, G::kWidth, G::kPanelThreads / kWarpSize> panel{
+      shared_memory<GridPanelShared<V>>(),
       m.factors + first * g.stride,
       g.stride,
       width,
   };
   panel.own = thread < g.n && m.order[thread] < 0 ? panel.kFree : panel.kTaken;
-  const T* row = m.matrix + thread * g.stride + k + first;
-#pragma unroll
-  for (int j = 0; j < G::kWidth; j += Pack<T>::kSize) {
+  const V* row = m.matrix + thread * g.stride + k + first;
+  JAXINV_UNROLL
+  for (int j = 0; j < G::kWidth; j += kPack<V>) {
     const bool inside = thread < g.n && j < width;
-    Pack<T> pack;
-    if (inside) pack = load_pack(row + j);
-#pragma unroll
-    for (int e = 0; e < Pack<T>::kSize; ++e) panel.x[j + e] = inside ? pack.v[e] : T(0);
+    Word<V> pack;
+    if (inside) pack = load_word(row + j);
+    JAXINV_UNROLL
+    for (int e = 0; e < kPack<V>; ++e) panel.x[j + e] = inside ? pack.at[e] : V(0);
   }
   const int failed = panel.eliminate();
   if (thread < width) {
@@ -49,154 +49,153 @@ __global__ void __launch_bounds__(1024) panel_grid(Grid<T> g, int k, int first, 
   split_factors<G::kSteps>(m.factors, g.stride, m.lower, panel.shared.pivot_rows, first, width);
 }
 
-template <class T>
+template <class V>
 struct TallPanelShared {
-  PivotKey<T> keys[kWarp];
-  int32_t rows[kWarp];
-  T multiples[Grid<T>::kWidth];
-  int32_t pivot_rows[Grid<T>::kWidth];
+  Key<V> keys[kWarpSize];
+  int32_t rows[kWarpSize];
+  V multiples[Grid<V>::kWidth];
+  int32_t pivot_rows[Grid<V>::kWidth];
 };
 
 // The largest key among the threads' best rows, lowest row first; every thread gets the row.
-template <class T>
-__device__ __forceinline__ int best_row(TallPanelShared<T>& s, PivotKey<T> key, int row) {
+template <class V>
+__device__ __forceinline__ int best_row(TallPanelShared<V>& s, Key<V> key, int row) {
   auto best_of_warp = [&] {
-    const PivotKey<T> best = warp_max(key);
-    row = int(~warp_max(key == best ? ~uint32_t(row) : 0u));
+    const Key<V> best = group_max<kWarpSize>(key);
+    row = ~group_max<kWarpSize>(key == best ? ~row : int(1u << 31));
     key = best;
   };
   best_of_warp();
-  const int lane = int(threadIdx.x) % kWarp;
-  if (lane == 0) {
-    s.keys[threadIdx.x / kWarp] = key;
-    s.rows[threadIdx.x / kWarp] = row;
+  if (lane_index() == 0) {
+    s.keys[threadIdx.x / kWarpSize] = key;
+    s.rows[threadIdx.x / kWarpSize] = row;
   }
   __syncthreads();
-  const bool inside = lane < int(blockDim.x) / kWarp;
-  key = inside ? s.keys[lane] : 0;
-  row = inside ? s.rows[lane] : 0;
+  const bool inside = lane_index() < int(blockDim.x) / kWarpSize;
+  key = inside ? s.keys[lane_index()] : Key<V>(-1);
+  row = inside ? s.rows[lane_index()] : 0;
   best_of_warp();
   return row;
 }
 
 // The same for any number of rows; the panel stands where its factors will.
-template <class T>
-__global__ void __launch_bounds__(1024) tall_panel_grid(Grid<T> g, int k, int first, int width) {
-  const GridMatrix<T> m(g, blockIdx.x);
+template <class V>
+__global__ void __launch_bounds__(1024, 1) tall_panel_grid(Grid<V> g, int k, int first, int width) {
+  const GridMatrix<V> m(g, blockIdx.x);
   if (m.info) return;
-  auto& s = shared_memory<TallPanelShared<T>>();
+  auto& s = shared_memory<TallPanelShared<V>>();
   const int thread = int(threadIdx.x), threads = int(blockDim.x);
-  T* panel = m.factors + first * g.stride;
+  V* panel = m.factors + first * g.stride;
   for (int i = thread; i < g.n; i += threads) {
     for (int j = 0; j < width; ++j) {
       panel[j * g.stride + i] = m.matrix[i * g.stride + k + first + j];
     }
   }
   for (int c = 0; c < width; ++c) {
-    T* column = panel + c * g.stride;
-    PivotKey<T> best = 0;
+    V* column = panel + c * g.stride;
+    Key<V> best = -1;
     int row = 0;
     for (int i = thread; i < g.n; i += threads) {
-      const PivotKey<T> key = m.order[i] < 0 ? pivot_key(column[i]) + 1 : 0;
+      const Key<V> key = m.order[i] < 0 ? key_bits(column[i]) : Key<V>(-1);
       if (key > best) {
         best = key;
         row = i;
       }
     }
     row = best_row(s, best, row);
-    const T pivot = column[row];
+    const V pivot = column[row];
     if (thread == 0) {
       m.pivots[k + first + c] = pivot;
       m.pivot_rows[k + first + c] = s.pivot_rows[c] = row;
     }
-    if (is_zero(pivot) || !is_finite(pivot)) {
+    if (scalar::bad_pivot(pivot)) {
       if (thread == 0) m.info = k + first + c + 1;
       return;
     }
-    const Division<T> divided(pivot);
+    const Division<V> divided(pivot);
     if (thread < width - c) s.multiples[thread] = divided(column[thread * g.stride + row]);
     __syncthreads();
     for (int i = thread; i < g.n; i += threads) {
       const bool own = i == row;  // becomes the multiple: 0 − (−1) · multiple
-      const T factor = own ? T(-1) : column[i];
+      const V factor = own ? V(-1) : column[i];
       if (own) {
         column[i] = factor;
         m.order[i] = k + first + c;
       }
       constexpr int kAtOnce = 4;  // loads under way
       for (int j = 1; j < width - c; j += kAtOnce) {
-        T x[kAtOnce];
-#pragma unroll
+        V x[kAtOnce];
+        JAXINV_UNROLL
         for (int e = 0; e < kAtOnce; ++e) {
-          x[e] = own || j + e >= width - c ? T(0) : column[(j + e) * g.stride + i];
+          x[e] = own || j + e >= width - c ? V(0) : column[(j + e) * g.stride + i];
         }
-#pragma unroll
+        JAXINV_UNROLL
         for (int e = 0; e < kAtOnce; ++e) {
           if (j + e < width - c) {
-            column[(j + e) * g.stride + i] = fnma(factor, s.multiples[j + e], x[e]);
+            column[(j + e) * g.stride + i] = scalar::fnma(factor, s.multiples[j + e], x[e]);
           }
         }
       }
     }
   }
   __syncthreads();
-  split_factors<Grid<T>::kSteps>(m.factors, g.stride, m.lower, s.pivot_rows, first, width);
+  split_factors<Grid<V>::kSteps>(m.factors, g.stride, m.lower, s.pivot_rows, first, width);
 }
 
-template <class T>
+template <class V>
 struct PivotRowsShared {
-  alignas(16) T lower[Grid<T>::kSteps * Grid<T>::kSteps];
-  Division<T> divisions[Grid<T>::kSteps];
-  int32_t rows[Grid<T>::kSteps];
+  alignas(16) V lower[Grid<V>::kSteps * Grid<V>::kSteps];
+  Division<V> divisions[Grid<V>::kSteps];
+  int32_t rows[Grid<V>::kSteps];
 };
 
 // The multiples of steps k + first … k + last − 1; blocks along the columns, then along the batch.
-template <class T>
-__global__ void __launch_bounds__(256) pivot_rows_grid(Grid<T> g, GridSteps steps) {
-  using G = Grid<T>;
+template <class V>
+__global__ void __launch_bounds__(256) pivot_rows_grid(Grid<V> g, GridSteps steps) {
+  using G = Grid<V>;
   const unsigned blocks = (steps.column_end - steps.column + blockDim.x - 1) / blockDim.x;
-  const GridMatrix<T> m(g, blockIdx.x / blocks);
+  const GridMatrix<V> m(g, blockIdx.x / blocks);
   if (m.info) return;
-  auto& s = shared_memory<PivotRowsShared<T>>();
+  auto& s = shared_memory<PivotRowsShared<V>>();
   const int thread = int(threadIdx.x), k = steps.k, first = steps.first;
   const int count = steps.last - first;
   for (int e = thread; e < count * count; e += int(blockDim.x)) {
     const int d = e / count, c = e % count;
     // Above the diagonal of lower[d][c] nothing was written.
-    s.lower[d * G::kSteps + c] = d < c ? m.lower[(first + d) * G::kSteps + first + c] : T(0);
+    s.lower[d * G::kSteps + c] = d < c ? m.lower[(first + d) * G::kSteps + first + c] : V(0);
   }
   if (thread < count) {
-    s.divisions[thread] = Division<T>(m.pivots[k + first + thread]);
+    s.divisions[thread] = Division<V>(m.pivots[k + first + thread]);
     s.rows[thread] = m.pivot_rows[k + first + thread];
   }
   __syncthreads();
   const int j = steps.column + int(blockIdx.x % blocks * blockDim.x) + thread;
   if (j >= steps.column_end) return;
   const bool own = j >= k && j < steps.own_end;
-  T* multiples = m.multiples + first * g.stride + j;
+  V* multiples = m.multiples + first * g.stride + j;
   for (int base = 0; base < count; base += G::kWidth) {
     const int width = min(G::kWidth, count - base);
-    T y[G::kWidth];
-#pragma unroll
+    V y[G::kWidth];
+    JAXINV_UNROLL
     for (int c = 0; c < G::kWidth; ++c) {
-      y[c] = c >= width ? T(0)
-             : own      ? T(j == k + base + c)
+      y[c] = c >= width ? V(0)
+             : own      ? V(j == k + base + c)
                         : m.matrix[s.rows[base + c] * g.stride + j];
     }
     for (int d = 0; d < base; ++d) {
-      const T multiple = multiples[d * g.stride];
-#pragma unroll
-      for (int c = 0; c < G::kWidth; c += Pack<T>::kSize) {
-        const Pack<T> factor = load_pack(s.lower + d * G::kSteps + base + c);
-#pragma unroll
-        for (int e = 0; e < Pack<T>::kSize; ++e) {
-          y[c + e] = fnma(factor.v[e], multiple, y[c + e]);
+      const V multiple = multiples[d * g.stride];
+      JAXINV_UNROLL
+      for (int c = 0; c < G::kWidth; c += kPack<V>) {
+        const Word<V> factor = load_word(s.lower + d * G::kSteps + base + c);
+        JAXINV_UNROLL
+        for (int e = 0; e < kPack<V>; ++e) {
+          y[c + e] = scalar::fnma(factor.at[e], multiple, y[c + e]);
         }
       }
     }
     solve_pivot_rows<G::kWidth, G::kSteps>(y, s.lower + base * G::kSteps + base,
                                            s.divisions + base);
-#pragma unroll
+    JAXINV_UNROLL
     for (int c = 0; c < G::kWidth; ++c) {
       if (c < width) multiples[(base + c) * g.stride] = y[c];
     }

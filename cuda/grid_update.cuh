@@ -8,93 +8,93 @@
 
 namespace jaxinv::cuda {
 
-template <class T>
+template <class V>
 struct Tile {
   // Numbers per thread: 64 registers of sums whatever the type.
-  static constexpr int kRows = sizeof(T) == 16 ? 4 : 8, kColumns = sizeof(T) == 4 ? 8 : 4;
-  static constexpr int kUnroll = sizeof(T) == 4 ? 8 : 1;
-  static constexpr int kSlab = sizeof(T) == 16 ? 4 : 8;  // steps
+  static constexpr int kRows = sizeof(V) == 16 ? 4 : 8, kColumns = sizeof(V) == 4 ? 8 : 4;
+  static constexpr int kUnroll = sizeof(V) == 4 ? 8 : 1;
+  static constexpr int kSlab = sizeof(V) == 16 ? 4 : 8;  // steps
   // Threads of a warp: 4 × 8; warps: 4 × 2.
   static constexpr int kWarpRows = 4 * kRows, kWarpColumns = 8 * kColumns;
   static constexpr int kTileRows = 4 * kWarpRows, kTileColumns = 2 * kWarpColumns;
   static constexpr int kThreads = 256;
 };
 
-template <class T>
+template <class V>
 struct TileShared {
-  alignas(16) T factors[2][Tile<T>::kSlab][Tile<T>::kTileRows];
-  alignas(16) T multiples[2][Tile<T>::kSlab][Tile<T>::kTileColumns];
+  alignas(16) V factors[2][Tile<V>::kSlab][Tile<V>::kTileRows];
+  alignas(16) V multiples[2][Tile<V>::kSlab][Tile<V>::kTileColumns];
 };
 
 // kLength numbers of each step of a slab on their way into shared memory, by way of registers.
-template <class T, int kLength>
+template <class V, int kLength>
 class Slab {
  public:
   // from: the first step's numbers, `length` of which are there; zeros stand for the others.
-  __device__ __forceinline__ Slab(const T* from, int64_t stride, int64_t length)
+  __device__ __forceinline__ Slab(const V* from, int64_t stride, int64_t length)
       : next_(from + step(0) * stride + column()), stride_(stride), inside_(column() < length) {}
   // Of the next slab, `steps` of which are left.
   __device__ __forceinline__ void load(int steps) {
-#pragma unroll
+    JAXINV_UNROLL
     for (int u = 0; u < kCount; ++u) {
       const bool inside = inside_ && step(u) < steps;
-      if (inside) packs_[u] = load_pack(next_ + u * kApart * stride_);
-#pragma unroll
-      for (int e = 0; e < kPack; ++e) packs_[u].v[e] = inside ? packs_[u].v[e] : T(0);
+      if (inside) packs_[u] = load_word(next_ + u * kApart * stride_);
+      JAXINV_UNROLL
+      for (int e = 0; e < kPack; ++e) packs_[u].at[e] = inside ? packs_[u].at[e] : V(0);
     }
-    next_ += Tile<T>::kSlab * stride_;
+    next_ += Tile<V>::kSlab * stride_;
   }
-  __device__ __forceinline__ void store(T (&to)[Tile<T>::kSlab][kLength]) const {
-#pragma unroll
-    for (int u = 0; u < kCount; ++u) store_pack(&to[step(u)][column()], packs_[u]);
+  __device__ __forceinline__ void store(V (&to)[Tile<V>::kSlab][kLength]) const {
+    JAXINV_UNROLL
+    for (int u = 0; u < kCount; ++u) store_word(&to[step(u)][column()], packs_[u]);
   }
 
  private:
-  static constexpr int kPack = Pack<T>::kSize, kRow = kLength / kPack;
-  static constexpr int kCount = Tile<T>::kSlab * kRow / Tile<T>::kThreads;
-  static constexpr int kApart = Tile<T>::kThreads / kRow;  // steps between the packs of a thread
-  static_assert(kApart * kRow == Tile<T>::kThreads && kCount * kApart == Tile<T>::kSlab);
+  static constexpr int kPack = cuda::kPack<V>, kRow = kLength / kPack;
+  static constexpr int kCount = Tile<V>::kSlab * kRow / Tile<V>::kThreads;
+  static constexpr int kApart = Tile<V>::kThreads / kRow;  // steps between the packs of a thread
+  static_assert(kApart * kRow == Tile<V>::kThreads && kCount * kApart == Tile<V>::kSlab);
   __device__ static int step(int u) { return int(threadIdx.x) / kRow + u * kApart; }
   __device__ static int column() { return int(threadIdx.x) % kRow * kPack; }
 
-  const T* next_;
+  const V* next_;
   int64_t stride_;
   bool inside_;
-  Pack<T> packs_[kCount];
+  Word<V> packs_[kCount];
 };
 
 // Blocks along the rows of tiles, then along their columns, then along the batch.
-template <class T>
-__global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps) {
-  using Q = Tile<T>;
-  constexpr int kPack = Pack<T>::kSize;
+template <class V>
+__global__ void __launch_bounds__(256, 2) update_grid(Grid<V> g, GridSteps steps) {
+  using Q = Tile<V>;
+  constexpr int kPack = cuda::kPack<V>;
   const unsigned row_tiles = (g.n + Q::kTileRows - 1) / Q::kTileRows;
   const unsigned column_tiles =
       (steps.column_end - steps.column + Q::kTileColumns - 1) / Q::kTileColumns;
-  const GridMatrix<T> m(g, blockIdx.x / (row_tiles * column_tiles));
+  const GridMatrix<V> m(g, blockIdx.x / (row_tiles * column_tiles));
   if (m.info) return;
-  auto& s = shared_memory<TileShared<T>>();
+  auto& s = shared_memory<TileShared<V>>();
   const int row = int(blockIdx.x % row_tiles) * Q::kTileRows;
   const int column = steps.column + int(blockIdx.x / row_tiles % column_tiles) * Q::kTileColumns;
-  const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
+  const int lane = lane_index(), warp = int(threadIdx.x) / kWarpSize;
   // This thread's first number within the tile; its others follow in packs, 4 or 8 packs apart.
   const int i0 = warp / 2 * Q::kWarpRows + lane / 8 * kPack;
   const int j0 = warp % 2 * Q::kWarpColumns + lane % 8 * kPack;
   const bool active =
       row + warp / 2 * Q::kWarpRows < g.n && column + warp % 2 * Q::kWarpColumns < steps.column_end;
 
-  Slab<T, Q::kTileRows> factors(m.factors + steps.first * g.stride + row, g.stride, g.stride - row);
-  Slab<T, Q::kTileColumns> multiples(m.multiples + steps.first * g.stride + column, g.stride,
+  Slab<V, Q::kTileRows> factors(m.factors + steps.first * g.stride + row, g.stride, g.stride - row);
+  Slab<V, Q::kTileColumns> multiples(m.multiples + steps.first * g.stride + column, g.stride,
                                      steps.column_end - column);
   int left = steps.last - steps.first;
   factors.load(left);
   multiples.load(left);
   // Visits the packs of this thread: their place in x and in the matrix, and whether they are inside.
   auto each_pack = [&](int row, auto&& visit) {
-#pragma unroll
+    JAXINV_UNROLL
     for (int r = 0; r < Q::kRows; ++r) {
       const int i = row + i0 + r / kPack * 4 * kPack + r % kPack;
-#pragma unroll
+      JAXINV_UNROLL
       for (int c = 0; c < Q::kColumns / kPack; ++c) {
         const int j = column + j0 + c * 8 * kPack;
         visit(r, c, i, j, i < g.n && j < steps.column_end);
@@ -108,11 +108,11 @@ __global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps
     const int order = m.order[i] - steps.k;
     kept[r] = order < steps.first || order >= steps.last;
   });
-  Pack<T> x[Q::kRows][Q::kColumns / kPack];
+  Word<V> x[Q::kRows][Q::kColumns / kPack];
   each_pack(row, [&](int r, int c, int i, int j, bool inside) {
     x[r][c] = {};
     if (inside && kept[r] && (j < steps.k || j >= steps.own_end)) {
-      x[r][c] = load_pack(m.matrix + i * g.stride + j);
+      x[r][c] = load_word(m.matrix + i * g.stride + j);
     }
   });
   factors.store(s.factors[0]);
@@ -128,21 +128,21 @@ __global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps
     if (active) {
 #pragma unroll Q::kUnroll
       for (int d = 0; d < Q::kSlab; ++d) {
-        Pack<T> factor[Q::kRows / kPack], multiple[Q::kColumns / kPack];
-#pragma unroll
+        Word<V> factor[Q::kRows / kPack], multiple[Q::kColumns / kPack];
+        JAXINV_UNROLL
         for (int u = 0; u < Q::kRows / kPack; ++u) {
-          factor[u] = load_pack(&s.factors[turn][d][i0 + u * 4 * kPack]);
+          factor[u] = load_word(&s.factors[turn][d][i0 + u * 4 * kPack]);
         }
-#pragma unroll
+        JAXINV_UNROLL
         for (int u = 0; u < Q::kColumns / kPack; ++u) {
-          multiple[u] = load_pack(&s.multiples[turn][d][j0 + u * 8 * kPack]);
+          multiple[u] = load_word(&s.multiples[turn][d][j0 + u * 8 * kPack]);
         }
-#pragma unroll
+        JAXINV_UNROLL
         for (int r = 0; r < Q::kRows; ++r) {
-#pragma unroll
+          JAXINV_UNROLL
           for (int c = 0; c < Q::kColumns; ++c) {
-            T& y = x[r][c / kPack].v[c % kPack];
-            y = fnma(factor[r / kPack].v[r % kPack], multiple[c / kPack].v[c % kPack], y);
+            V& y = x[r][c / kPack].at[c % kPack];
+            y = scalar::fnma(factor[r / kPack].at[r % kPack], multiple[c / kPack].at[c % kPack], y);
           }
         }
       }
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(256, 2) update_grid(Grid<T> g, GridSteps steps
   }
   // Addresses that waited in registers for the end of the loop would not fit: they are computed again.
   each_pack(opaque(row), [&](int r, int c, int i, int j, bool inside) {
-    if (inside) store_pack(m.matrix + i * g.stride + j, x[r][c]);
+    if (inside) store_word(m.matrix + i * g.stride + j, x[r][c]);
   });
 }
 

@@ -11,29 +11,29 @@
 namespace jaxinv::cuda {
 
 // A block's shared memory: a head of fixed size, then the matrix, factors and multiples.
-template <class T>
+template <class V>
 struct BlockShared {
-  static constexpr int kWidth = sizeof(T) == 4 ? 16 : sizeof(T) == 8 ? 8 : 4;  // of a panel
+  static constexpr int kWidth = sizeof(V) == 4 ? 16 : sizeof(V) == 8 ? 8 : 4;  // of a panel
   static constexpr int kThreads = 256;                                         // at most
-  static constexpr int kPack = Pack<T>::kSize;
+  static constexpr int kPack = cuda::kPack<V>;
   static constexpr int kRows = 8;  // of a tile
 
-  PanelShared<T, kWidth, kThreads / kWarp> panel;
-  alignas(16) T lower[kWidth * kWidth];
-  T pivots[kThreads];
-  Division<T> divisions[kWidth];
+  PanelShared<V, kWidth, kThreads / kWarpSize> panel;
+  alignas(16) V lower[kWidth * kWidth];
+  V pivots[kThreads];
+  Division<V> divisions[kWidth];
   int32_t pivot_rows[kThreads];
   int32_t order[kThreads];  // the step that a row was the pivot row of, or −1
-  SizeShared<Real<T>> size;
+  SizeShared<typename Parts<V>::Real> size;
 
   // Numbers in a row of the matrix: whole packs, an odd number of them, so that rows fall into all banks.
   __host__ __device__ static int row_stride(int n) { return ((n + kPack - 1) / kPack | 1) * kPack; }
   __host__ __device__ static int column_stride(int n) { return (n + kRows - 1) / kRows * kRows; }
   __host__ static size_t bytes(int n) {
     return sizeof(BlockShared) +
-           sizeof(T) * (size_t(n + kWidth) * row_stride(n) + size_t(kWidth) * column_stride(n));
+           sizeof(V) * (size_t(n + kWidth) * row_stride(n) + size_t(kWidth) * column_stride(n));
   }
-  __host__ static int threads(int n) { return (n + kWarp - 1) / kWarp * kWarp; }
+  __host__ static int threads(int n) { return (n + kWarpSize - 1) / kWarpSize * kWarpSize; }
   // The largest matrix for so many bytes of shared memory.
   __host__ static int max_n(size_t shared_bytes) {
     int n = 0;
@@ -44,10 +44,10 @@ struct BlockShared {
 
 // matrix −= factors · multiples, in tiles; where a pivot row or a column of the panel k … k + width − 1 stood, the
 // product alone.
-template <class T>
-__device__ __forceinline__ void update_matrix(const BlockShared<T>& s, T* matrix, const T* factors,
-                                              const T* multiples, int n, int k, int width) {
-  using B = BlockShared<T>;
+template <class V>
+__device__ __forceinline__ void update_matrix(const BlockShared<V>& s, V* matrix, const V* factors,
+                                              const V* multiples, int n, int k, int width) {
+  using B = BlockShared<V>;
   constexpr int kRows = B::kRows, kColumns = B::kPack, kGroup = 8;
   const int stride = B::row_stride(n), column_stride = B::column_stride(n);
   const int row_tiles = column_stride / kRows, column_tiles = (n + kColumns - 1) / kColumns;
@@ -57,59 +57,59 @@ __device__ __forceinline__ void update_matrix(const BlockShared<T>& s, T* matrix
     const int wide = min(kGroup, column_tiles - kGroup * group);
     const int i = rest / wide * kRows, j = (group * kGroup + rest % wide) * kColumns;
     const bool own = j >= k && j < k + width;
-    Pack<T> x[kRows];
-#pragma unroll
+    Word<V> x[kRows];
+    JAXINV_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const bool fresh = own || i + r >= n || s.order[i + r] >= k;
-      if (!fresh) x[r] = load_pack(matrix + (i + r) * stride + j);
-#pragma unroll
-      for (int e = 0; e < kColumns; ++e) x[r].v[e] = fresh ? T(0) : x[r].v[e];
+      if (!fresh) x[r] = load_word(matrix + (i + r) * stride + j);
+      JAXINV_UNROLL
+      for (int e = 0; e < kColumns; ++e) x[r].at[e] = fresh ? V(0) : x[r].at[e];
     }
 #pragma unroll 4
     for (int c = 0; c < width; ++c) {
-      const Pack<T> multiple = load_pack(multiples + c * stride + j);
-#pragma unroll
+      const Word<V> multiple = load_word(multiples + c * stride + j);
+      JAXINV_UNROLL
       for (int r = 0; r < kRows; r += kColumns) {
-        const Pack<T> factor = load_pack(factors + c * column_stride + i + r);
-#pragma unroll
+        const Word<V> factor = load_word(factors + c * column_stride + i + r);
+        JAXINV_UNROLL
         for (int f = 0; f < kColumns; ++f) {
-#pragma unroll
+          JAXINV_UNROLL
           for (int e = 0; e < kColumns; ++e) {
-            x[r + f].v[e] = fnma(factor.v[f], multiple.v[e], x[r + f].v[e]);
+            x[r + f].at[e] = scalar::fnma(factor.at[f], multiple.at[e], x[r + f].at[e]);
           }
         }
       }
     }
-#pragma unroll
+    JAXINV_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      if (i + r < n) store_pack(matrix + (i + r) * stride + j, x[r]);
+      if (i + r < n) store_word(matrix + (i + r) * stride + j, x[r]);
     }
   }
 }
 
 // One panel: steps k … k + width − 1 on the whole matrix. Returns the first bad step (1-based) or 0.
-template <class T>
-__device__ __forceinline__ int eliminate_block(BlockShared<T>& s, T* matrix, T* factors,
-                                               T* multiples, int n, int k, int width) {
-  using B = BlockShared<T>;
+template <class V>
+__device__ __forceinline__ int eliminate_block(BlockShared<V>& s, V* matrix, V* factors,
+                                               V* multiples, int n, int k, int width) {
+  using B = BlockShared<V>;
   constexpr int kWidth = B::kWidth;
   const int stride = B::row_stride(n), column_stride = B::column_stride(n);
   const int thread = int(threadIdx.x);
-  Panel<T, kWidth, B::kThreads / kWarp> panel{s.panel, factors, column_stride, width};
+  Panel<V, kWidth, B::kThreads / kWarpSize> panel{s.panel, factors, column_stride, width};
   panel.own = thread < n && s.order[thread] < 0 ? panel.kFree : panel.kTaken;
-#pragma unroll
+  JAXINV_UNROLL
   for (int j = 0; j < kWidth; j += B::kPack) {
-    Pack<T> pack;
+    Word<V> pack;
     const bool inside = thread < n && k + j < n;
-    if (inside) pack = load_pack(matrix + thread * stride + k + j);
-#pragma unroll
-    for (int e = 0; e < B::kPack; ++e) panel.x[j + e] = inside ? pack.v[e] : T(0);
+    if (inside) pack = load_word(matrix + thread * stride + k + j);
+    JAXINV_UNROLL
+    for (int e = 0; e < B::kPack; ++e) panel.x[j + e] = inside ? pack.at[e] : V(0);
   }
   const int failed = panel.eliminate();
   if (thread < width) {
     s.pivots[k + thread] = s.panel.pivots[thread];
     s.pivot_rows[k + thread] = s.panel.pivot_rows[thread];
-    s.divisions[thread] = Division<T>(s.panel.pivots[thread]);
+    s.divisions[thread] = Division<V>(s.panel.pivots[thread]);
   }
   if (failed) return k + failed;
   if (panel.own >= 0) s.order[thread] = k + panel.own;
@@ -117,16 +117,16 @@ __device__ __forceinline__ int eliminate_block(BlockShared<T>& s, T* matrix, T* 
   split_factors<kWidth>(factors, column_stride, s.lower, s.panel.pivot_rows, 0, width);
   __syncthreads();
   if (thread < n) {
-    T y[kWidth];
-#pragma unroll
+    V y[kWidth];
+    JAXINV_UNROLL
     for (int c = 0; c < kWidth; ++c) {
       const bool own = thread >= k && thread < k + width;
-      y[c] = c >= width ? T(0)
-             : own      ? T(thread == k + c)
+      y[c] = c >= width ? V(0)
+             : own      ? V(thread == k + c)
                         : matrix[s.pivot_rows[k + c] * stride + thread];
     }
     solve_pivot_rows<kWidth, kWidth>(y, s.lower, s.divisions);
-#pragma unroll
+    JAXINV_UNROLL
     for (int c = 0; c < kWidth; ++c) multiples[c * stride + thread] = y[c];
   }
   __syncthreads();
@@ -135,47 +135,50 @@ __device__ __forceinline__ int eliminate_block(BlockShared<T>& s, T* matrix, T* 
   return 0;
 }
 
-template <class S>
-__global__ void __launch_bounds__(256) inverse_block(InverseProblem p) {
-  using T = typename Storage<S>::T;
-  using B = BlockShared<T>;
-  using R = Real<T>;
+template <class V>
+__global__ void __launch_bounds__(256, 1) inverse_block(InverseProblem p) {
+  using B = BlockShared<V>;
+  using R = typename Parts<V>::Real;
   B& s = shared_memory<B>();
   const int n = int(p.n), stride = B::row_stride(n), thread = int(threadIdx.x);
-  T* matrix = reinterpret_cast<T*>(&s + 1);
-  T* multiples = matrix + n * stride;
-  T* factors = multiples + B::kWidth * stride;
+  V* matrix = reinterpret_cast<V*>(&s + 1);
+  V* multiples = matrix + n * stride;
+  V* factors = multiples + B::kWidth * stride;
   const int64_t index = blockIdx.x;
-  const S* a = static_cast<const S*>(p.a) + index * n * n;
-  S* x = static_cast<S*>(p.x) + index * n * n;
 
   R size = 0;
-  bool spoiled = false;
-  each_number(n, n, [&](int i, int j) {
-    const T number = Storage<S>::load(a[i * n + j]);
-    size = fmax(size, largest_part(number));  // not that of a NaN
-    spoiled |= !is_finite(number);
-    matrix[i * stride + j] = number;
+  bool finite = true;
+  with_storage<V>(p.dtype, [&](auto storage) {
+    const auto* a = static_cast<const decltype(storage)*>(p.a) + index * n * n;
+    auto get = [&](int i, int j) { return a[i * n + j]; };
+    move_numbers(n, n, get, [&](int i, int j, auto stored) {
+      const V number = to_arithmetic(stored);
+      size = fmax(size, largest_part(number));  // not that of a NaN
+      finite &= is_finite(number);
+      matrix[i * stride + j] = number;
+    });
   });
   if (thread < n) s.order[thread] = -1;
-  size = block_size(s.size, size, spoiled);
+  size = block_size(s.size, size, finite);
   const int shift = Range<R>::shift(size);
-  const R power = Range<R>::power(shift);
+  const R power = shift ? Range<R>::power(shift) : R(1);
   if (shift) {
-    each_number(n, n, [&](int i, int j) {
-      matrix[i * stride + j] = multiply(matrix[i * stride + j], power);
-    });
+    auto get = [&](int i, int j) { return matrix[i * stride + j] * power; };
+    move_numbers(n, n, get, [&](int i, int j, V x) { matrix[i * stride + j] = x; });
   }
   __syncthreads();
   int info = 0;
   for (int k = 0; k < n && !info; k += B::kWidth) {
     info = eliminate_block(s, matrix, factors, multiples, n, k, min(B::kWidth, n - k));
   }
-  each_number(n, n, [&](int i, int j) {
-    const T number = info ? not_a_number(T(0)) : matrix[s.pivot_rows[i] * stride + s.order[j]];
-    x[i * n + j] = Storage<S>::store(multiply(number, power));
+  with_storage<V>(p.dtype, [&](auto storage) {
+    auto* x = static_cast<decltype(storage)*>(p.x) + index * n * n;
+    auto get = [&](int i, int j) {
+      return info ? not_a_number<V>() : matrix[s.pivot_rows[i] * stride + s.order[j]] * power;
+    };
+    move_numbers(n, n, get, [&](int i, int j, V number) { to_storage(number, x[i * n + j]); });
   });
-  store_results(p, index, info, s.pivots, s.pivot_rows, spoiled, shift, s.size.votes);
+  store_results(p, index, info, s.pivots, s.pivot_rows, finite, shift, s.size.votes);
 }
 
 }  // namespace jaxinv::cuda

@@ -3,51 +3,84 @@
 // (docs/adr/0002); the columns of the inverse that come in the panel's place are computed with all others.
 // Lanes: one row of the panel per thread, in registers. Each warp brings its best row to the choice of the
 // pivot, so that a step has one barrier.
-// n: at most as many rows as threads. dtypes: those of cuda/number.cuh.
+// n: at most as many rows as threads. dtypes: those of the arithmetic.
 // Memory: registers; shared memory for the candidates; factors, pivots and their rows where the caller says.
 #pragma once
 
-#include "cuda/number.cuh"
+#include "cuda/staging.cuh"
 
 namespace jaxinv::cuda {
 
-constexpr int kWarp = 32;
+// Sixteen bytes of numbers.
+template <class V>
+using Word = Pack<V, kPack<V>>;
+template <class V>
+__device__ __forceinline__ Word<V> load_word(const V* p) {
+  return *reinterpret_cast<const Word<V>*>(p);
+}
+template <class V>
+__device__ __forceinline__ void store_word(V* p, const Word<V>& x) {
+  *reinterpret_cast<Word<V>*>(p) = x;
+}
+
+// What the pivot search compares, see key_bits.
+template <class V>
+using Key = std::conditional_t<sizeof(typename Parts<V>::Real) == 4, int, long long>;
+
+// x, of which the compiler knows nothing any more.
+__device__ __forceinline__ int opaque(int x) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
+// Division by a pivot, by way of an exact power of two: a denormal one must not make 0 · inf.
+template <class V>
+struct Division {
+  typename Parts<V>::Real scale;
+  V inverse;
+  Division() = default;
+  __device__ __forceinline__ explicit Division(V pivot)
+      : scale(scalar::pivot_scale(pivot)), inverse(scalar::reciprocal(pivot * scale)) {}
+  __device__ __forceinline__ V operator()(V x) const { return (x * scale) * inverse; }
+};
 
 // What a block shares while it eliminates a panel. Steps take turns in the first three; the last two tell the
 // pivots afterwards, to the first warp without a barrier.
-template <class T, int kWidth, int kWarps>
+template <class V, int kWidth, int kWarps>
 struct PanelShared {
-  alignas(16) T rows[2][kWarps][kWidth];  // the best row of each warp
-  PivotKey<T> keys[2][kWarps];            // what it offers as pivot
+  alignas(16) V rows[2][kWarps][kWidth];  // the best row of each warp
+  Key<V> keys[2][kWarps];                 // what it offers as pivot
   int32_t places[2][kWarps];              // its thread
   alignas(
-      16) T multiples[kWarps][kWidth];  // the pivot row divided by the pivot: each warp has a copy
-  T pivots[kWidth];
+      16) V multiples[kWarps][kWidth];  // the pivot row divided by the pivot: each warp has a copy
+  V pivots[kWidth];
   int32_t pivot_rows[kWidth];
 };
 
 // Copies the first kCount numbers in units of 16 bytes.
-template <int kCount, class T>
-__device__ __forceinline__ void copy_packs(T* to, const T* from) {
-  constexpr int kPack = Pack<T>::kSize;
+template <int kCount, class V>
+__device__ __forceinline__ void copy_packs(V* to, const V* from) {
+  constexpr int kPack = cuda::kPack<V>;
   static_assert(kCount % kPack == 0);
-#pragma unroll
+  JAXINV_UNROLL
   for (int j = 0; j < kCount; j += kPack) {
-    Pack<T> pack;
-#pragma unroll
-    for (int e = 0; e < kPack; ++e) pack.v[e] = from[j + e];
-    store_pack(to + j, pack);
+    Word<V> pack;
+    JAXINV_UNROLL
+    for (int e = 0; e < kPack; ++e) pack.at[e] = from[j + e];
+    store_word(to + j, pack);
   }
 }
 
-template <class T, int kWidth, int kWarps>
+template <class V, int kWidth, int kWarps>
 struct Panel {
-  PanelShared<T, kWidth, kWarps>& shared;
-  T* factors;  // factors[c * stride + i]: what step c subtracts of its multiple in row i < stride
+  PanelShared<V, kWidth, kWarps>& shared;
+  V* factors;  // factors[c * stride + i]: what step c subtracts of its multiple in row i < stride
   int64_t stride;
   int width;  // steps of this panel
   int own;  // the step that this thread's row was the pivot row of; kFree: of none yet; kTaken: of an earlier one
-  T x[kWidth];  // what is left of the row: the column of the next step comes first
+  V x[kWidth];  // what is left of the row: the column of the next step comes first
 
   static constexpr int kFree = -1, kTaken = -2;
 
@@ -70,46 +103,47 @@ struct Panel {
 
   template <int kLeft>
   __device__ __forceinline__ bool step(int c) {
-    const int place = int(threadIdx.x), lane = place % kWarp, warp = place / kWarp, turn = c & 1;
+    const int place = int(threadIdx.x), lane = place % kWarpSize, warp = place / kWarpSize,
+              turn = c & 1;
     // The largest entry of the warp, lowest row first, is its candidate.
-    const PivotKey<T> key = own == kFree ? pivot_key(x[0]) + 1 : 0;
-    const PivotKey<T> best = warp_max(key);
-    if (lane == first_lane(key == best)) {
+    const Key<V> key = own == kFree ? key_bits(x[0]) : Key<V>(-1);
+    const int best = group_argmax<kWarpSize>(key);
+    if (lane == best) {
       copy_packs<kLeft>(shared.rows[turn][warp], x);
-      shared.keys[turn][warp] = best;
+      shared.keys[turn][warp] = key;
       shared.places[turn][warp] = place;
     }
     __syncthreads();
-    const PivotKey<T> offer = lane < int(blockDim.x) / kWarp ? shared.keys[turn][lane] : 0;
-    const int winner = first_lane(offer == warp_max(offer));
-    const T* row = shared.rows[turn][winner];
+    const bool elects = lane < int(blockDim.x) / kWarpSize;
+    const int winner = group_argmax<kWarpSize>(elects ? shared.keys[turn][lane] : Key<V>(-1));
+    const V* row = shared.rows[turn][winner];
     const int pivot_place = shared.places[turn][winner];
-    const T pivot = row[0];
+    const V pivot = row[0];
     if (place == 0) {
       shared.pivots[c] = pivot;
       shared.pivot_rows[c] = pivot_place;
     }
     __syncwarp();
-    if (is_zero(pivot) || !is_finite(pivot)) return false;
-    const Division<T> divided(pivot);
-    T* multiples = shared.multiples[warp];
+    if (scalar::bad_pivot(pivot)) return false;
+    const Division<V> divided(pivot);
+    V* multiples = shared.multiples[warp];
     if (lane < kLeft) multiples[lane] = divided(row[lane]);
     __syncwarp();
-    T factor = x[0];
+    V factor = x[0];
     // The pivot row becomes the multiple: 0 − (−1) · multiple. A branch of one warp, not selects in all.
     if (place == pivot_place) {
-#pragma unroll
-      for (int j = 0; j < kLeft; ++j) x[j] = T(0);
-      factor = T(opaque(-1));
+      JAXINV_UNROLL
+      for (int j = 0; j < kLeft; ++j) x[j] = V(0);
+      factor = V(opaque(-1));
       own = c;
     }
     if (place < stride) factors[c * stride + place] = factor;
-#pragma unroll
-    for (int j = 0; j < kLeft; j += Pack<T>::kSize) {
-      const Pack<T> multiple = load_pack(multiples + j);
-#pragma unroll
-      for (int e = j == 0; e < Pack<T>::kSize; ++e) {
-        x[j + e - 1] = fnma(factor, multiple.v[e], x[j + e]);
+    JAXINV_UNROLL
+    for (int j = 0; j < kLeft; j += kPack<V>) {
+      const Word<V> multiple = load_word(multiples + j);
+      JAXINV_UNROLL
+      for (int e = j == 0; e < kPack<V>; ++e) {
+        x[j + e - 1] = scalar::fnma(factor, multiple.at[e], x[j + e]);
       }
     }
     return true;
@@ -119,32 +153,32 @@ struct Panel {
 // Takes the factors of the pivot rows of steps first … first + width − 1 apart: those of earlier steps go to
 // lower[d][step] (rows of kStride numbers), for a row to be brought to its own step; what stays finishes it from
 // there. A warp per row, after a barrier.
-template <int kStride, class T>
-__device__ __forceinline__ void split_factors(T* factors, int64_t stride, T* lower,
+template <int kStride, class V>
+__device__ __forceinline__ void split_factors(V* factors, int64_t stride, V* lower,
                                               const int32_t* pivot_rows, int first, int width) {
-  for (int c = int(threadIdx.x) / kWarp; c < width; c += int(blockDim.x) / kWarp) {
-    for (int d = int(threadIdx.x) % kWarp; d < first + c; d += kWarp) {
-      T& factor = factors[d * stride + pivot_rows[c]];
+  for (int c = int(threadIdx.x) / kWarpSize; c < width; c += int(blockDim.x) / kWarpSize) {
+    for (int d = lane_index(); d < first + c; d += kWarpSize) {
+      V& factor = factors[d * stride + pivot_rows[c]];
       lower[d * kStride + first + c] = factor;
-      factor = T(0);
+      factor = V(0);
     }
   }
 }
 
 // Steps 0 … kWidth − 1 on their pivot rows in one column: y, replaced by the multiples that the steps subtract.
 // lower: the first row's, see split_factors; divisions: by the pivots.
-template <int kWidth, int kStride, class T>
-__device__ __forceinline__ void solve_pivot_rows(T (&y)[kWidth], const T* lower,
-                                                 const Division<T>* divisions) {
-#pragma unroll
+template <int kWidth, int kStride, class V>
+__device__ __forceinline__ void solve_pivot_rows(V (&y)[kWidth], const V* lower,
+                                                 const Division<V>* divisions) {
+  JAXINV_UNROLL
   for (int c = 0; c < kWidth; ++c) {
     y[c] = divisions[c](y[c]);
-#pragma unroll
-    for (int d = (c + 1) / Pack<T>::kSize * Pack<T>::kSize; d < kWidth; d += Pack<T>::kSize) {
-      const Pack<T> factor = load_pack(lower + c * kStride + d);
-#pragma unroll
-      for (int e = 0; e < Pack<T>::kSize; ++e) {
-        if (d + e > c) y[d + e] = fnma(factor.v[e], y[c], y[d + e]);
+    JAXINV_UNROLL
+    for (int d = (c + 1) / kPack<V> * kPack<V>; d < kWidth; d += kPack<V>) {
+      const Word<V> factor = load_word(lower + c * kStride + d);
+      JAXINV_UNROLL
+      for (int e = 0; e < kPack<V>; ++e) {
+        if (d + e > c) y[d + e] = scalar::fnma(factor.at[e], y[c], y[d + e]);
       }
     }
   }
