@@ -11,10 +11,9 @@ struct Grid {
   static constexpr int kSteps =
       Parts<V>::kCount == 1 ? 64 : 32;  // applied to the whole matrix at once
   static constexpr int kWidth = sizeof(V) == 4 ? 32 : sizeof(V) == 8 ? 16 : 8;  // of a panel
-  static constexpr int kChunk = 32;           // rows that a block brings into the scratch
-  static constexpr int kOutputChunk = 4;      // rows that a block brings out
-  static constexpr int kThreads = 256;        // of all blocks but those of panels
-  static constexpr int kPanelThreads = 1024;  // at most: above, a thread has several rows
+  static constexpr int kChunk = 32;       // rows that a block brings into the scratch
+  static constexpr int kOutputChunk = 4;  // rows that a block brings out
+  static constexpr int kThreads = 256;    // of all blocks but those of panels
 
   int n;
   int64_t stride;

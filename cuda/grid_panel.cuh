@@ -10,7 +10,7 @@
 namespace jaxinv::cuda {
 
 template <class V>
-using GridPanelShared = PanelShared<V, Grid<V>::kWidth, Grid<V>::kPanelThreads / kWarpSize>;
+using GridPanelShared = PanelShared<V, Grid<V>::kWidth, kWarpSize>;
 
 // Steps k + first … of a matrix of at most as many rows as threads; one block per matrix.
 template <class V>
@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(1024, 1) panel_grid(Grid<V> g, int k, int firs
   const GridMatrix<V> m(g, blockIdx.x);
   if (m.info) return;
   const int thread = int(threadIdx.x);
-  Panel<V, G::kWidth, G::kPanelThreads / kWarpSize> panel{
+  Panel<V, G::kWidth, kWarpSize> panel{
       shared_memory<GridPanelShared<V>>(),
       m.factors + first * g.stride,
       g.stride,

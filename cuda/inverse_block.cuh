@@ -111,7 +111,10 @@ __device__ __forceinline__ int eliminate_block(BlockShared<V>& s, V* matrix, V* 
     s.pivot_rows[k + thread] = s.panel.pivot_rows[thread];
     s.divisions[thread] = Division<V>(s.panel.pivots[thread]);
   }
-  if (failed) return k + failed;
+  if (failed) {
+    __syncthreads();
+    return k + failed;
+  }
   if (panel.own >= 0) s.order[thread] = k + panel.own;
   __syncthreads();
   split_factors<kWidth>(factors, column_stride, s.lower, s.panel.pivot_rows, 0, width);
@@ -179,6 +182,13 @@ __global__ void __launch_bounds__(256, 1) inverse_block(InverseProblem p) {
     move_numbers(n, n, get, [&](int i, int j, V number) { to_storage(number, x[i * n + j]); });
   });
   store_results(p, index, info, s.pivots, s.pivot_rows, finite, shift, s.size.votes);
+}
+
+template <class V>
+void launch_inverse_block(const InverseProblem& p, const Context& context) {
+  using B = BlockShared<V>;
+  const int n = int(p.n);
+  launch_kernel(inverse_block<V>, p.batch, B::threads(n), B::bytes(n), context, p);
 }
 
 }  // namespace jaxinv::cuda

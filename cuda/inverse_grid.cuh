@@ -121,9 +121,11 @@ void launch_steps(const Grid<V>& g, const GridSteps& steps, int64_t batch, const
                 steps);
 }
 
-// The whole sequence: it depends on n alone.
+// The whole sequence: it depends on n alone. panel_threads: of more rows than that, a thread of a panel has several
+// (tests make it small).
 template <class V>
-void launch_inverse_grid(const InverseProblem& p, void* scratch, const Context& context) {
+void launch_inverse_grid(const InverseProblem& p, void* scratch, const Context& context,
+                         int panel_threads = 1024) {
   using G = Grid<V>;
   const G g(p.n, scratch);
   const int n = g.n;
@@ -134,12 +136,12 @@ void launch_inverse_grid(const InverseProblem& p, void* scratch, const Context& 
     const int count = std::min(G::kSteps, n - k);
     for (int first = 0; first < count; first += G::kWidth) {
       const int width = std::min(G::kWidth, count - first), last = first + width;
-      if (n <= G::kPanelThreads) {
+      if (n <= panel_threads) {
         const int threads = (n + kWarpSize - 1) / kWarpSize * kWarpSize;
         launch_kernel(panel_grid<V>, p.batch, threads, sizeof(GridPanelShared<V>), context, g, k,
                       first, width);
       } else {
-        launch_kernel(tall_panel_grid<V>, p.batch, G::kPanelThreads, sizeof(TallPanelShared<V>),
+        launch_kernel(tall_panel_grid<V>, p.batch, panel_threads, sizeof(TallPanelShared<V>),
                       context, g, k, first, width);
       }
       if (last < count) {

@@ -14,7 +14,7 @@ __device__ __forceinline__ void move_numbers(int rows, int n, Get&& get, Put&& p
   const int down = int(blockDim.x) / n, across = int(blockDim.x) % n;
   int i = int(threadIdx.x) / n, j = int(threadIdx.x) % n;
   while (i < rows) {
-    decltype(get(0, 0)) numbers[kBatch];
+    decltype(get(0, 0)) numbers[kBatch] = {};
     int is[kBatch], js[kBatch];
     JAXINV_UNROLL
     for (int b = 0; b < kBatch; ++b) {
