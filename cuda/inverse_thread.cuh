@@ -83,7 +83,6 @@ __global__ void __launch_bounds__(kWarpSize* kInverseThreadWarps<V, N>)
     for (int e = 0; e < N * N; ++e) {
       entries[e] = info[0] ? not_a_number<V>() : a[0][e / N][e % N];
     }
-    if (p.mantissa || p.info) __syncwarp();
     if (mine) slots.write(lane, entries);
     __syncwarp();
     with_storage<V>(p.dtype, [&](auto s) {

@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(kWarpSize* kInverseWarpWarps<V, kN>)
       rows.store(static_cast<decltype(s)*>(p.x) + first * n * n, count * n * n,
                  [&](int r, int j) { return shared.tile[r * stride + j]; });
     });
-    __syncwarp();
+    // What the next round writes first, this lane alone has read.
   }
 }
 

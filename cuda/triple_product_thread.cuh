@@ -70,7 +70,6 @@ __global__ void __launch_bounds__(kWarpSize* kTripleProductThreadWarps<V, N>)
     V entries[N * N];
     JAXINV_UNROLL
     for (int e = 0; e < N * N; ++e) entries[e] = r[e / N][e % N];
-    __syncwarp();
     if (lane < count) g_slots.write(lane, entries);
     __syncwarp();
     with_storage<V>(p.dtype, [&](auto s) {

@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kWarpSize* kTripleProductWarpWarps<V, kN>)
       rows.store(static_cast<decltype(s)*>(p.y) + first * n * n, count * n * n,
                  [&](int r, int j) { return shared.g[r * stride + j]; });
     });
-    __syncwarp();
+    // What the next round writes first, this lane alone has read.
   }
 }
 

@@ -28,6 +28,7 @@
 #include <cstdint>
 #include <functional>
 #include <stdexcept>
+#include <string>
 
 namespace simt {
 
@@ -51,6 +52,10 @@ struct Failure : std::runtime_error {
 
 // Order of blocks and threads, and the garbage in shared memory, of the launches that follow.
 void seed(uint64_t value);
+
+// Plants a mistake: __syncwarp and __syncthreads of this place ("cuda/file.cuh:12") do nothing from here on.
+void leave_out(const std::string& place);
+bool left_out(const char* file, int line);
 
 // Runs `body` once for each thread of the grid.
 void run(Dim grid, Dim block, size_t shared_bytes, const std::function<void()>& body);
