@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(1024, 1) tall_panel_grid(Grid<V> g, int k, int
       }
     }
   }
-  __syncthreads();
+  // No barrier: what stands in the rows of a step's pivot was written before those of that step.
   split_factors<Grid<V>::kSteps>(m.factors, g.stride, m.lower, s.pivot_rows, first, width);
 }
 

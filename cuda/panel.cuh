@@ -152,7 +152,7 @@ struct Panel {
 
 // Takes the factors of the pivot rows of steps first … first + width − 1 apart: those of earlier steps go to
 // lower[d][step] (rows of kStride numbers), for a row to be brought to its own step; what stays finishes it from
-// there. A warp per row, after a barrier.
+// there. A warp per row.
 template <int kStride, class V>
 __device__ __forceinline__ void split_factors(V* factors, int64_t stride, V* lower,
                                               const int32_t* pivot_rows, int first, int width) {

@@ -6,7 +6,7 @@ import matrices
 import numpy as np
 import pytest
 from matrices import DTYPES
-from programs import build, find_compiler
+from programs import ROOT, build, find_compiler
 
 BLOCK, GRID, TALL = range(3)  # TALL: the grid with panels of several rows per thread
 KERNELS = {"block": BLOCK, "grid": GRID, "tall": TALL}
@@ -19,12 +19,15 @@ def program(tmp_path_factory):
     return build(find_compiler(), folder, ["tests/cpp/cuda_invert.cc"], flags)
 
 
-def invert(program, a, kernel, seed=0, timeout=120):
-    """(inverse, info, mantissa, exponent) of a batch of matrices."""
+def invert(program, a, kernel, seed=0, without=None):
+    """(inverse, info, mantissa, exponent) of a batch of matrices; `without` the barrier of a place."""
     batch, n = a.shape[:2]
     head = np.array([list(DTYPES.values()).index(a.dtype), n, batch, seed, KERNELS[kernel]], np.int64)
     done = subprocess.run(
-        [str(program)], input=head.tobytes() + a.tobytes(), capture_output=True, timeout=timeout
+        [str(program), *([without] if without else [])],
+        input=head.tobytes() + a.tobytes(),
+        capture_output=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr.decode()
     out, at = [], 0
@@ -155,3 +158,38 @@ def test_every_kernel_does_the_same_arithmetic(program, n, dtype):
     for kernel in ("grid", "tall"):
         for x, y in zip(first, invert(program, a, kernel), strict=True):
             assert_bits(x, y)
+
+
+FILES_OF = {"block": ["/panel", "results", "inverse_block"], "grid": ["results", "grid"], "tall": ["grid"]}
+
+
+def _barriers():
+    for name in ("panel", "results", "inverse_block", "inverse_grid", "grid_panel", "grid_update"):
+        for number, line in enumerate((ROOT / f"cuda/{name}.cuh").read_text().splitlines(), 1):
+            if "__syncthreads()" in line or "__syncwarp()" in line:
+                yield f"cuda/{name}.cuh:{number}"
+
+
+def _shows(program, barrier, a, kernel, expected):
+    if not any(name in barrier for name in FILES_OF[kernel]):
+        return False
+    for seed in range(4):
+        try:
+            got = invert(program, a, kernel, seed, without=barrier)
+        except AssertionError:  # the emulator saw the threads part
+            return True
+        if any(x.tobytes() != y.tobytes() for x, y in zip(got, expected, strict=True)):
+            return True
+    return False
+
+
+def test_every_barrier_is_needed(program):
+    """One at a time is left out: some result changes with the schedule."""
+    batches = {kernel: _odd_batch(37 if kernel == "block" else 66, "float32") for kernel in KERNELS}
+    expected = {kernel: invert(program, a, kernel) for kernel, a in batches.items()}
+    missed = [
+        barrier
+        for barrier in _barriers()
+        if not any(_shows(program, barrier, a, kernel, expected[kernel]) for kernel, a in batches.items())
+    ]
+    assert not missed

@@ -1,6 +1,6 @@
 // Inverts the matrices on its standard input by a CUDA kernel of the large sizes on the SIMT emulator. Input: five
 // 64-bit integers (dtype, n, batch, seed, kernel: 0 block, 1 grid, 2 grid with panels of several rows per
-// thread), then the matrices. Output: inverses, info, mantissas, exponents.
+// thread), then the matrices. Output: inverses, info, mantissas, exponents. Argument: a barrier to leave out.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -78,7 +78,8 @@ void run() {
 }  // namespace
 }  // namespace jaxinv
 
-int main() {
+int main(int count, char** arguments) {
+  if (count > 1) simt::leave_out(arguments[1]);
   try {
     jaxinv::run();
   } catch (const std::exception& error) {
