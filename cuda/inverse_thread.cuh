@@ -41,9 +41,7 @@ __device__ __forceinline__ void store_determinant(const InverseProblem& p, int64
 }
 
 template <class V, int N>
-__global__ void __launch_bounds__(kWarpSize* kInverseThreadWarps<V, N>,
-                                  blocks_that_fit(kWarpSize* kInverseThreadWarps<V, N>,
-                                                  N * N * int(sizeof(V))))
+__global__ void __launch_bounds__(kWarpSize* kInverseThreadWarps<V, N>)
     inverse_thread(InverseProblem p) {
   using R = typename Parts<V>::Real;
   constexpr int kWarps = kInverseThreadWarps<V, N>;

@@ -138,9 +138,7 @@ __device__ __forceinline__ void store_determinant(const InverseProblem& p, int64
 }
 
 template <class V, int kN>
-__global__ void __launch_bounds__(kWarpSize* kInverseWarpWarps<V, kN>,
-                                  blocks_that_fit(kWarpSize* kInverseWarpWarps<V, kN>,
-                                                  kN* int(sizeof(V))))
+__global__ void __launch_bounds__(kWarpSize* kInverseWarpWarps<V, kN>, 1)
     inverse_warp(InverseProblem p) {
   using R = typename Parts<V>::Real;
   using Shared = InverseWarpShared<V, kN>;

@@ -24,9 +24,7 @@ __device__ __forceinline__ void read_matrix(const Slots<V, N * N>& slots, int sl
 }
 
 template <class V, int N>
-__global__ void __launch_bounds__(kWarpSize* kTripleProductThreadWarps<V, N>,
-                                  blocks_that_fit(kWarpSize* kTripleProductThreadWarps<V, N>,
-                                                  2 * N * N * int(sizeof(V))))
+__global__ void __launch_bounds__(kWarpSize* kTripleProductThreadWarps<V, N>)
     triple_product_thread(TripleProductProblem p) {
   constexpr int kWarps = kTripleProductThreadWarps<V, N>;
   const int warp = int(threadIdx.x) / kWarpSize, lane = lane_index();

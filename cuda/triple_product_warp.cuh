@@ -47,9 +47,7 @@ __device__ __forceinline__ void row_times(int n, const V* m, int step,
 }
 
 template <class V, int kN>
-__global__ void __launch_bounds__(kWarpSize* kTripleProductWarpWarps<V, kN>,
-                                  blocks_that_fit(kWarpSize* kTripleProductWarpWarps<V, kN>,
-                                                  kN* int(sizeof(V))))
+__global__ void __launch_bounds__(kWarpSize* kTripleProductWarpWarps<V, kN>, 1)
     triple_product_warp(TripleProductProblem p) {
   using Shared = TripleProductShared<V, kN>;
   constexpr int kWarps = kTripleProductWarpWarps<V, kN>, kLanes = Shared::kLanes;
