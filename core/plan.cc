@@ -65,12 +65,13 @@ Plan plan_cuda(Op op, int64_t n, DType dtype, Algorithm algorithm) {
               "cuda/inverse_thread",
               up_to(inverse_thread_max(dtype)) + "the registers of a thread hold it"};
     case Algorithm::kWarp:
-      return {algorithm, "Gauss-Jordan with partial pivoting, one row per lane of a warp",
-              "cuda/inverse_warp",
-              up_to(kInverseWarpMax) + "a warp holds the matrix in registers, no row moves"};
+      return {
+          algorithm, "Gauss-Jordan with partial pivoting, one row per lane of a warp",
+          "cuda/inverse_warp",
+          up_to(inverse_warp_max(dtype)) + "a warp holds the matrix in registers, no row moves"};
     default:
       return {algorithm, "portable", "XLA",
-              above(kInverseWarpMax) + "jaxinv has no CUDA kernel for this size yet"};
+              above(inverse_warp_max(dtype)) + "jaxinv has no CUDA kernel for this size yet"};
   }
 }
 
@@ -79,7 +80,7 @@ Algorithm algorithm_cuda(Op op, int64_t n, DType dtype) {
   if (n <= (inverse ? inverse_thread_max(dtype) : kTripleProductThreadMax)) {
     return Algorithm::kThread;
   }
-  if (n <= (inverse ? kInverseWarpMax : kTripleProductMax)) return Algorithm::kWarp;
+  if (n <= (inverse ? inverse_warp_max(dtype) : kTripleProductMax)) return Algorithm::kWarp;
   return Algorithm::kPortable;
 }
 

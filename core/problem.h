@@ -23,12 +23,20 @@ constexpr int inverse_columns_max(DType dtype) {
 // Triple products in one pass: above, two matrix products.
 constexpr int kTripleProductMax = 32;
 
-// Ranges of n on CUDA. One matrix per thread as long as its registers hold it.
-constexpr int kInverseThreadMax = 8;
+// Ranges of n on CUDA. One matrix per thread as long as its registers hold it: fewer than 100 words of 4 bytes.
 constexpr int inverse_thread_max(DType dtype) {
-  return dtype == DType::kC128 ? 6 : kInverseThreadMax;
+  switch (dtype) {
+    case DType::kC128:
+      return 4;
+    case DType::kF64:
+    case DType::kC64:
+      return 7;
+    default:
+      return 8;
+  }
 }
-constexpr int kInverseWarpMax = 32;  // one row per lane
+// One row per lane of a warp, in its registers.
+constexpr int inverse_warp_max(DType dtype) { return dtype == DType::kC128 ? 20 : 32; }
 constexpr int kTripleProductThreadMax = 4;
 
 // Inverts `batch` row-major n × n matrices. `info`, `mantissa` and `exponent` may be null. The

@@ -32,8 +32,7 @@ struct InverseWarpShared {
 };
 
 template <class V, int kN>
-constexpr int kInverseWarpWarps =
-    sizeof(InverseWarpShared<V, kN>) * 4 <= kSharedDefault ? 4 : 2;
+constexpr int kInverseWarpWarps = sizeof(InverseWarpShared<V, kN>) * 4 <= kSharedDefault ? 4 : 2;
 
 // The rest of a lane's state beside its row.
 template <class V>
@@ -139,7 +138,7 @@ __device__ __forceinline__ void store_determinant(const InverseProblem& p, int64
 }
 
 template <class V, int kN>
-__global__ void __launch_bounds__(kWarpSize* kInverseWarpWarps<V, kN>)
+__global__ void __launch_bounds__(kWarpSize* kInverseWarpWarps<V, kN>, 1)
     inverse_warp(InverseProblem p) {
   using R = typename Parts<V>::Real;
   using Shared = InverseWarpShared<V, kN>;
@@ -149,8 +148,7 @@ __global__ void __launch_bounds__(kWarpSize* kInverseWarpWarps<V, kN>)
   const int matrix = lane_index() / kLanes, i = lane_index() % kLanes;
   const Rows rows(n);
   const int64_t step = int64_t(gridDim.x) * kWarps * Shared::kMatrices;
-  for (int64_t first =
-           (int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarpSize) * Shared::kMatrices;
+  for (int64_t first = (int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarpSize) * Shared::kMatrices;
        first < p.batch; first += step) {
     const int count =
         int(p.batch - first < Shared::kMatrices ? p.batch - first : Shared::kMatrices);

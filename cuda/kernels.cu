@@ -1,17 +1,17 @@
 // All kernels of one arithmetic type. Compiled once per type, JAXINV_VALUE: float, double, Complex<float>,
 // Complex<double>.
-#include "cuda/kernels.cuh"
-
 #include "cuda/inverse_thread.cuh"
 #include "cuda/inverse_warp.cuh"
+#include "cuda/kernels.cuh"
 #include "cuda/triple_product_thread.cuh"
 #include "cuda/triple_product_warp.cuh"
 
 namespace jaxinv::cuda {
 namespace {
 
-constexpr bool kWide = sizeof(JAXINV_VALUE) == 16;
-constexpr int kThreadMax = inverse_thread_max(kWide ? DType::kC128 : DType::kF32);
+constexpr int kBytes = sizeof(JAXINV_VALUE);
+constexpr DType kDType = kBytes == 4 ? DType::kF32 : kBytes == 8 ? DType::kF64 : DType::kC128;
+constexpr int kThreadMax = inverse_thread_max(kDType);
 
 // Runs `kernel` of kWarps warps a block, each with `per_warp` problems at a time.
 template <class Problem>
@@ -27,14 +27,14 @@ void inverse_thread_up_to(const InverseProblem& p, const Context& context) {
   if constexpr (kN <= kThreadMax) {
     if (p.n > kN) return inverse_thread_up_to<V, kN + 1>(p, context);
     constexpr int kWarps = kInverseThreadWarps<V, kN>;
-    launch_warps(inverse_thread<V, kN>, p, kWarps, kWarpSize,
-                 kWarps * sizeof(Slots<V, kN * kN>), context);
+    launch_warps(inverse_thread<V, kN>, p, kWarps, kWarpSize, kWarps * sizeof(Slots<V, kN * kN>),
+                 context);
   }
 }
 
 template <class V, int kN>
 void inverse_warp_up_to(const InverseProblem& p, const Context& context) {
-  if constexpr (kN <= kInverseWarpMax) {
+  if constexpr (kN <= inverse_warp_max(kDType)) {
     if (p.n > kN) return inverse_warp_up_to<V, kN + 4>(p, context);
     using Shared = InverseWarpShared<V, kN>;
     constexpr int kWarps = kInverseWarpWarps<V, kN>;
@@ -59,8 +59,8 @@ void triple_product_warp_up_to(const TripleProductProblem& p, const Context& con
     if (p.n > kN) return triple_product_warp_up_to<V, kN + 8>(p, context);
     using Shared = TripleProductShared<V, kN>;
     constexpr int kWarps = kTripleProductWarpWarps<V, kN>;
-    launch_warps(triple_product_warp<V, kN>, p, kWarps, Shared::kMatrices,
-                 kWarps * sizeof(Shared), context);
+    launch_warps(triple_product_warp<V, kN>, p, kWarps, Shared::kMatrices, kWarps * sizeof(Shared),
+                 context);
   }
 }
 
@@ -87,7 +87,6 @@ template void launch_inverse_thread<JAXINV_VALUE>(const InverseProblem&, const C
 template void launch_inverse_warp<JAXINV_VALUE>(const InverseProblem&, const Context&);
 template void launch_triple_product_thread<JAXINV_VALUE>(const TripleProductProblem&,
                                                          const Context&);
-template void launch_triple_product_warp<JAXINV_VALUE>(const TripleProductProblem&,
-                                                       const Context&);
+template void launch_triple_product_warp<JAXINV_VALUE>(const TripleProductProblem&, const Context&);
 
 }  // namespace jaxinv::cuda

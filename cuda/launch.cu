@@ -1,9 +1,8 @@
 // Runs a problem on the GPU: asks the plan, picks the kernels of the arithmetic's type.
-#include "cuda/launch.h"
-
 #include "core/plan.h"
 #include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
+#include "cuda/launch.h"
 
 namespace jaxinv::cuda {
 namespace {
@@ -24,8 +23,8 @@ void with_arithmetic(DType dtype, F&& f) {
 }
 
 [[noreturn]] void no_kernel(const char* op, int64_t n) {
-  throw std::invalid_argument("no CUDA kernel for the " + std::string(op) + " at n = " +
-                              std::to_string(n));
+  throw std::invalid_argument("no CUDA kernel for the " + std::string(op) +
+                              " at n = " + std::to_string(n));
 }
 
 }  // namespace

@@ -87,12 +87,8 @@ struct Range {
   static __device__ __forceinline__ R power(int shift) { return shift > 0 ? kUp : 1 / kUp; }
 };
 
-__device__ __forceinline__ int biased_exponent(float x) {
-  return __float_as_int(x) >> 23 & 0xff;
-}
-__device__ __forceinline__ int biased_exponent(double x) {
-  return __double2hiint(x) >> 20 & 0x7ff;
-}
+__device__ __forceinline__ int biased_exponent(float x) { return __float_as_int(x) >> 23 & 0xff; }
+__device__ __forceinline__ int biased_exponent(double x) { return __double2hiint(x) >> 20 & 0x7ff; }
 // 2^e, within the normal range.
 template <class R>
 __device__ __forceinline__ R power_of_two(int e) {

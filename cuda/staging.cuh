@@ -20,8 +20,9 @@ constexpr int kPack = 16 / int(sizeof(V));  // of 16 bytes
 template <class V, int kCount>
 struct Slots {
   static constexpr int kBytes = kCount * int(sizeof(V));
-  static constexpr int kAccess =
-      kBytes % 16 == 0 ? 16 : kBytes % 8 == 0 && sizeof(V) <= 8 ? 8 : int(sizeof(V));
+  static constexpr int kAccess = kBytes % 16 == 0                    ? 16
+                                 : kBytes % 8 == 0 && sizeof(V) <= 8 ? 8
+                                                                     : int(sizeof(V));
   static constexpr int kWidth = kAccess / int(sizeof(V));
   static constexpr int kStride = (kBytes / kAccess | 1) * kWidth;
   static constexpr bool kPadded = kStride != kCount;

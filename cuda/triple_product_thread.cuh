@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kWarpSize* kTripleProductThreadWarps<V, N>)
     V r[N][N], x[N][N];
     read_matrix<V, N>(r_slots, slot, p.transpose_r, r);
     read_matrix<V, N>(g_slots, slot, p.transpose_g, x);
-    auto times = [](V (&m)[N][N], const V (&right)[N][N], auto first_term, auto next_term) {
+    auto times = [](V(&m)[N][N], const V(&right)[N][N], auto first_term, auto next_term) {
       JAXINV_UNROLL
       for (int i = 0; i < N; ++i) {
         V sum[N];
@@ -62,11 +62,11 @@ __global__ void __launch_bounds__(kWarpSize* kTripleProductThreadWarps<V, N>)
         for (int j = 0; j < N; ++j) m[i][j] = sum[j];
       }
     };
-    times(x, r, [](V a, V b) { return a * b; },
-          [](V a, V b, V c) { return scalar::fma(a, b, c); });
+    times(x, r, [](V a, V b) { return a * b; }, [](V a, V b, V c) { return scalar::fma(a, b, c); });
     read_matrix<V, N>(l_slots, slot, p.transpose_l, r);
-    times(r, x, [](V a, V b) { return -(a * b); },
-          [](V a, V b, V c) { return scalar::fnma(a, b, c); });
+    times(
+        r, x, [](V a, V b) { return -(a * b); },
+        [](V a, V b, V c) { return scalar::fnma(a, b, c); });
     V entries[N * N];
     JAXINV_UNROLL
     for (int e = 0; e < N * N; ++e) entries[e] = r[e / N][e % N];

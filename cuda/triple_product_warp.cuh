@@ -14,7 +14,7 @@ namespace jaxinv::cuda {
 template <class V, int kN>
 struct TripleProductShared {
   static constexpr int kLanes = lanes_per_matrix(kN), kMatrices = kWarpSize / kLanes;
-  static constexpr int kStride = kN | 1;                       // at most
+  static constexpr int kStride = kN | 1;                           // at most
   static constexpr int kPacks = kN / kPack<V>, kRow = kPacks | 1;  // of op(r), in words
   static_assert(kN % kPack<V> == 0);
   Pack<V, kPack<V>> right[kMatrices * kN * kRow];
@@ -31,7 +31,7 @@ __device__ __forceinline__ void row_times(int n, const V* m, int step,
   constexpr int kPacks = kN / kPack<V>, kRow = kPacks | 1;
   JAXINV_UNROLL
   for (int j = 0; j < kN; ++j) row[j] = V(0);
-#pragma unroll 2
+#pragma unroll(sizeof(V) == 16 ? 1 : 2)
   for (int k = 0; k < n; ++k) {
     const V factor = kNegate ? -m[k * step] : m[k * step];
     JAXINV_UNROLL
@@ -47,7 +47,7 @@ __device__ __forceinline__ void row_times(int n, const V* m, int step,
 }
 
 template <class V, int kN>
-__global__ void __launch_bounds__(kWarpSize* kTripleProductWarpWarps<V, kN>)
+__global__ void __launch_bounds__(kWarpSize* kTripleProductWarpWarps<V, kN>, 1)
     triple_product_warp(TripleProductProblem p) {
   using Shared = TripleProductShared<V, kN>;
   constexpr int kWarps = kTripleProductWarpWarps<V, kN>, kLanes = Shared::kLanes;
@@ -62,8 +62,7 @@ __global__ void __launch_bounds__(kWarpSize* kTripleProductWarpWarps<V, kN>)
     shared.right[k * Shared::kRow + at / kPack<V>].at[at % kPack<V>] = x;
   };
   const int64_t step = int64_t(gridDim.x) * kWarps * Shared::kMatrices;
-  for (int64_t first =
-           (int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarpSize) * Shared::kMatrices;
+  for (int64_t first = (int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarpSize) * Shared::kMatrices;
        first < p.batch; first += step) {
     const int count =
         int(p.batch - first < Shared::kMatrices ? p.batch - first : Shared::kMatrices);

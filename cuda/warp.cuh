@@ -66,8 +66,6 @@ __device__ __forceinline__ auto key_bits(Complex<R> x) {
 }
 
 __device__ __forceinline__ float number_of_key(int key) { return __int_as_float(key); }
-__device__ __forceinline__ double number_of_key(long long key) {
-  return __longlong_as_double(key);
-}
+__device__ __forceinline__ double number_of_key(long long key) { return __longlong_as_double(key); }
 
 }  // namespace jaxinv::cuda
