@@ -5,7 +5,7 @@
 
 namespace jaxinv::cuda {
 
-// The scratch of one matrix, in bytes from its start. Rows of `stride` numbers: whole packs.
+// The scratch of one matrix, in bytes from its start. Rows of `stride` numbers: whole words, an even number.
 template <class V>
 struct Grid {
   static constexpr int kSteps =
@@ -22,7 +22,7 @@ struct Grid {
 
   __host__ explicit Grid(int64_t n, void* scratch = nullptr)
       : n(int(n)), memory(static_cast<unsigned char*>(scratch)) {
-    constexpr int kPack = cuda::kPack<V>;
+    constexpr int kPack = std::max(cuda::kPack<V>, 2);
     stride = (n + kPack - 1) / kPack * kPack;
     auto place = [this](size_t size, int64_t count) {
       const int64_t at = bytes;

@@ -1,7 +1,7 @@
 // Algorithm: the panel of the grid range: pivot search and single steps over a few columns and all rows of one
 // matrix, then its pivot rows brought to their own steps over all columns.
-// Lanes: a block per panel; a thread per row, in registers (cuda/panel.cuh), up to 1024 rows, above several rows
-// per thread, in memory; in the pivot rows a thread per column.
+// Lanes: a block per panel; two rows per thread, in registers (cuda/panel.cuh), up to 1024 rows, above any number,
+// in memory; in the pivot rows a thread per column.
 // n: any. dtypes: float, double and their complex. Memory: scratch, see cuda/grid.cuh.
 #pragma once
 
@@ -10,43 +10,34 @@
 namespace jaxinv::cuda {
 
 template <class V>
-using GridPanelShared = PanelShared<V, Grid<V>::kWidth, kWarpSize>;
-
-// Steps k + first … of a matrix of at most as many rows as threads; one block per matrix.
+using GridPanel = Panel<V, Grid<V>::kWidth, 2, 16>;
 template <class V>
-__global__ void __launch_bounds__(1024, 1) panel_grid(Grid<V> g, int k, int first, int width) {
-  using G = Grid<V>;
+using GridPanelShared = PanelShared<V, Grid<V>::kWidth, 16>;
+
+// Steps k + first … of a matrix of at most 1024 rows; one block per matrix.
+template <class V>
+__global__ void __launch_bounds__(512, 1) panel_grid(Grid<V> g, int k, int first, int width) {
   const GridMatrix<V> m(g, blockIdx.x);
   if (m.info) return;
-  const int thread = int(threadIdx.x);
-  Panel<V, G::kWidth, kWarpSize> panel{
-      shared_memory<GridPanelShared<V>>(),
-      m.factors + first * g.stride,
-      g.stride,
-      width,
-  };
-  panel.own = thread < g.n && m.order[thread] < 0 ? panel.kFree : panel.kTaken;
-  const V* row = m.matrix + thread * g.stride + k + first;
-  JAXINV_UNROLL
-  for (int j = 0; j < G::kWidth; j += kPack<V>) {
-    const bool inside = thread < g.n && j < width;
-    Word<V> pack;
-    if (inside) pack = load_word(row + j);
-    JAXINV_UNROLL
-    for (int e = 0; e < kPack<V>; ++e) panel.x[j + e] = inside ? pack.at[e] : V(0);
-  }
+  const int thread = int(threadIdx.x), start = k + first;
+  GridPanel<V> panel{shared_memory<GridPanelShared<V>>(), m.factors + first * g.stride, g.stride,
+                     int(blockDim.x), width};
+  panel.load(m.matrix + start, g.stride, g.n, width, m.order);
   const int failed = panel.eliminate();
   if (thread < width) {
-    m.pivots[k + first + thread] = panel.shared.pivots[thread];
-    m.pivot_rows[k + first + thread] = panel.shared.pivot_rows[thread];
+    m.pivots[start + thread] = panel.shared.pivots[thread];
+    m.pivot_rows[start + thread] = panel.shared.pivot_rows[thread];
   }
   if (failed) {
-    if (thread == 0) m.info = k + first + failed;
+    if (thread == 0) m.info = start + failed;
     return;
   }
-  if (panel.own >= 0) m.order[thread] = k + first + panel.own;
-  __syncthreads();
-  split_factors<G::kSteps>(m.factors, g.stride, m.lower, panel.shared.pivot_rows, first, width);
+  JAXINV_UNROLL
+  for (int r = 0; r < 2; ++r) {
+    if (panel.own[r] >= 0) m.order[panel.row(r)] = start + panel.own[r];
+  }
+  split_factors<Grid<V>::kSteps>(m.factors, g.stride, m.lower, panel.shared.pivot_rows, first,
+                                 width);
 }
 
 template <class V>
@@ -138,7 +129,6 @@ __global__ void __launch_bounds__(1024, 1) tall_panel_grid(Grid<V> g, int k, int
       }
     }
   }
-  // No barrier: what stands in the rows of a step's pivot was written before those of that step.
   split_factors<Grid<V>::kSteps>(m.factors, g.stride, m.lower, s.pivot_rows, first, width);
 }
 

@@ -18,11 +18,14 @@ struct BlockShared {
   static constexpr int kPack = cuda::kPack<V>;
   static constexpr int kRows = 8;  // of a tile
 
-  PanelShared<V, kWidth, kThreads / kWarpSize> panel;
+  using BlockPanel = Panel<V, kWidth, 2, kThreads / kWarpSize / 2>;
+
+  PanelShared<V, kWidth, kThreads / kWarpSize / 2> panel;
   alignas(16) V lower[kWidth * kWidth];
   V pivots[kThreads];
   Division<V> divisions[kWidth];
   int32_t pivot_rows[kThreads];
+  int32_t failed;           // what the panel returned
   int32_t order[kThreads];  // the step that a row was the pivot row of, or −1
   SizeShared<typename Parts<V>::Real> size;
 
@@ -95,28 +98,24 @@ __device__ __forceinline__ int eliminate_block(BlockShared<V>& s, V* matrix, V* 
   constexpr int kWidth = B::kWidth;
   const int stride = B::row_stride(n), column_stride = B::column_stride(n);
   const int thread = int(threadIdx.x);
-  Panel<V, kWidth, B::kThreads / kWarpSize> panel{s.panel, factors, column_stride, width};
-  panel.own = thread < n && s.order[thread] < 0 ? panel.kFree : panel.kTaken;
-  JAXINV_UNROLL
-  for (int j = 0; j < kWidth; j += B::kPack) {
-    Word<V> pack;
-    const bool inside = thread < n && k + j < n;
-    if (inside) pack = load_word(matrix + thread * stride + k + j);
+  const int panel_threads = B::BlockPanel::threads_for(n);
+  if (thread < panel_threads) {
+    typename B::BlockPanel panel{s.panel, factors, column_stride, panel_threads, width};
+    panel.load(matrix + k, stride, n, n - k, s.order);
+    const int failed = panel.eliminate();
     JAXINV_UNROLL
-    for (int e = 0; e < B::kPack; ++e) panel.x[j + e] = inside ? pack.at[e] : V(0);
+    for (int r = 0; r < 2; ++r) {
+      if (panel.own[r] >= 0) s.order[panel.row(r)] = k + panel.own[r];
+    }
+    if (thread < width) {
+      s.pivots[k + thread] = s.panel.pivots[thread];
+      s.pivot_rows[k + thread] = s.panel.pivot_rows[thread];
+      s.divisions[thread] = Division<V>(s.panel.pivots[thread]);
+    }
+    if (thread == 0) s.failed = failed;
   }
-  const int failed = panel.eliminate();
-  if (thread < width) {
-    s.pivots[k + thread] = s.panel.pivots[thread];
-    s.pivot_rows[k + thread] = s.panel.pivot_rows[thread];
-    s.divisions[thread] = Division<V>(s.panel.pivots[thread]);
-  }
-  if (failed) {
-    __syncthreads();
-    return k + failed;
-  }
-  if (panel.own >= 0) s.order[thread] = k + panel.own;
   __syncthreads();
+  if (s.failed) return k + s.failed;
   split_factors<kWidth>(factors, column_stride, s.lower, s.panel.pivot_rows, 0, width);
   __syncthreads();
   if (thread < n) {

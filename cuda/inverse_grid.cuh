@@ -121,11 +121,11 @@ void launch_steps(const Grid<V>& g, const GridSteps& steps, int64_t batch, const
                 steps);
 }
 
-// The whole sequence: it depends on n alone. panel_threads: of more rows than that, a thread of a panel has several
+// The whole sequence: it depends on n alone. panel_rows: of more rows, panels stand in memory, with so many threads
 // (tests make it small).
 template <class V>
 void launch_inverse_grid(const InverseProblem& p, void* scratch, const Context& context,
-                         int panel_threads = 1024) {
+                         int panel_rows = 1024) {
   using G = Grid<V>;
   const G g(p.n, scratch);
   const int n = g.n;
@@ -136,13 +136,12 @@ void launch_inverse_grid(const InverseProblem& p, void* scratch, const Context& 
     const int count = std::min(G::kSteps, n - k);
     for (int first = 0; first < count; first += G::kWidth) {
       const int width = std::min(G::kWidth, count - first), last = first + width;
-      if (n <= panel_threads) {
-        const int threads = (n + kWarpSize - 1) / kWarpSize * kWarpSize;
-        launch_kernel(panel_grid<V>, p.batch, threads, sizeof(GridPanelShared<V>), context, g, k,
-                      first, width);
+      if (n <= panel_rows) {
+        launch_kernel(panel_grid<V>, p.batch, GridPanel<V>::threads_for(n),
+                      sizeof(GridPanelShared<V>), context, g, k, first, width);
       } else {
-        launch_kernel(tall_panel_grid<V>, p.batch, panel_threads, sizeof(TallPanelShared<V>),
-                      context, g, k, first, width);
+        launch_kernel(tall_panel_grid<V>, p.batch, panel_rows, sizeof(TallPanelShared<V>), context,
+                      g, k, first, width);
       }
       if (last < count) {
         launch_steps(g, {k, first, last, k + last, k + count, k}, p.batch, context);

@@ -96,8 +96,9 @@ T max(T x, T y) {
 inline void __syncthreads(int line = __builtin_LINE(), const char* file = __builtin_FILE()) {
   if (!simt::left_out(file, line)) simt::barrier(0, 0, line);
 }
-inline void __barrier_sync_count(unsigned id, unsigned count, int line = __builtin_LINE()) {
-  simt::barrier(int(id), count, line);
+inline void __barrier_sync_count(unsigned id, unsigned count, int line = __builtin_LINE(),
+                                 const char* file = __builtin_FILE()) {
+  if (!simt::left_out(file, line)) simt::barrier(int(id), count, line);
 }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
