@@ -1,17 +1,16 @@
 // What the kernels of the grid range share: the scratch memory of a matrix and the sizes of panels and tiles.
 #pragma once
 
+#include "core/workspace.h"
 #include "cuda/results.cuh"
 
 namespace jaxinv::cuda {
 
-// The scratch of one matrix, in bytes from its start. Rows of `stride` numbers: whole words, an even number.
+// The scratch of one matrix, in bytes from its start, inverse_grid_bytes at most. Rows of `stride` numbers.
 template <class V>
 struct Grid {
-  static constexpr int kSteps =
-      Parts<V>::kCount == 1 ? 64 : 32;  // applied to the whole matrix at once
+  static constexpr int kSteps = grid_steps(sizeof(V));  // applied to the whole matrix at once
   static constexpr int kWidth = sizeof(V) == 4 ? 32 : sizeof(V) == 8 ? 16 : 8;  // of a panel
-  static constexpr int kChunk = 32;       // rows that a block brings into the scratch
   static constexpr int kOutputChunk = 4;  // rows that a block brings out
   static constexpr int kThreads = 256;    // of all blocks but those of panels
 
@@ -20,16 +19,16 @@ struct Grid {
   int64_t factors, multiples, lower, pivots, sizes, order, pivot_rows, finite, state, bytes;
   unsigned char* memory;
 
-  __host__ explicit Grid(int64_t n, void* scratch = nullptr)
-      : n(int(n)), memory(static_cast<unsigned char*>(scratch)) {
-    constexpr int kPack = std::max(cuda::kPack<V>, 2);
-    stride = (n + kPack - 1) / kPack * kPack;
+  __host__ Grid(int64_t n, void* scratch)
+      : n(int(n)),
+        stride(grid_stride(n, sizeof(V))),
+        bytes(int64_t(sizeof(V)) * n * stride),  // the matrix comes first
+        memory(static_cast<unsigned char*>(scratch)) {
     auto place = [this](size_t size, int64_t count) {
       const int64_t at = bytes;
       bytes += (int64_t(size) * count + 15) / 16 * 16;
       return at;
     };
-    bytes = int64_t(sizeof(V)) * n * stride;  // the matrix comes first
     factors = place(sizeof(V), kSteps * stride);
     multiples = place(sizeof(V), kSteps * stride);
     lower = place(sizeof(V), kSteps * kSteps);
@@ -40,7 +39,7 @@ struct Grid {
     finite = place(4, chunks());
     state = place(4, 3);
   }
-  __host__ __device__ int chunks() const { return (n + kChunk - 1) / kChunk; }
+  __host__ __device__ int chunks() const { return (n + kGridChunk - 1) / kGridChunk; }
 };
 
 // The scratch of one matrix as arrays.

@@ -6,43 +6,27 @@
 // Memory: the matrix, the panel's factors and multiples in shared memory; one read, one write of global memory.
 #pragma once
 
+#include "core/workspace.h"
 #include "cuda/results.cuh"
 
 namespace jaxinv::cuda {
 
-// A block's shared memory: a head of fixed size, then the matrix, factors and multiples.
+// The head of a block's shared memory: the matrix, multiples and factors follow.
 template <class V>
 struct BlockShared {
-  static constexpr int kWidth = sizeof(V) == 4 ? 16 : sizeof(V) == 8 ? 8 : 4;  // of a panel
-  static constexpr int kThreads = 256;                                         // at most
-  static constexpr int kPack = cuda::kPack<V>;
-  static constexpr int kRows = 8;  // of a tile
+  static constexpr int kWidth = block_width(sizeof(V));
+  static constexpr int kThreads = block_threads(sizeof(V));  // at most, one per column
+  static constexpr int kPanelRows = 2, kPanelWarps = (kThreads / kWarpSize + 1) / 2;
+  using BlockPanel = Panel<V, kWidth, kPanelRows, kPanelWarps>;
 
-  using BlockPanel = Panel<V, kWidth, 2, kThreads / kWarpSize / 2>;
-
-  PanelShared<V, kWidth, kThreads / kWarpSize / 2> panel;
+  PanelShared<V, kWidth, kPanelWarps> panel;
   alignas(16) V lower[kWidth * kWidth];
   V pivots[kThreads];
   Division<V> divisions[kWidth];
   int32_t pivot_rows[kThreads];
-  int32_t failed;           // what the panel returned
   int32_t order[kThreads];  // the step that a row was the pivot row of, or −1
+  int32_t failed;           // what the panel returned
   SizeShared<typename Parts<V>::Real> size;
-
-  // Numbers in a row of the matrix: whole packs, an odd number of them, so that rows fall into all banks.
-  __host__ __device__ static int row_stride(int n) { return ((n + kPack - 1) / kPack | 1) * kPack; }
-  __host__ __device__ static int column_stride(int n) { return (n + kRows - 1) / kRows * kRows; }
-  __host__ static size_t bytes(int n) {
-    return sizeof(BlockShared) +
-           sizeof(V) * (size_t(n + kWidth) * row_stride(n) + size_t(kWidth) * column_stride(n));
-  }
-  __host__ static int threads(int n) { return (n + kWarpSize - 1) / kWarpSize * kWarpSize; }
-  // The largest matrix for so many bytes of shared memory.
-  __host__ static int max_n(size_t shared_bytes) {
-    int n = 0;
-    while (n < kThreads && bytes(n + 1) <= shared_bytes) ++n;
-    return n;
-  }
 };
 
 // matrix −= factors · multiples, in tiles; where a pivot row or a column of the panel k … k + width − 1 stood, the
@@ -51,8 +35,8 @@ template <class V>
 __device__ __forceinline__ void update_matrix(const BlockShared<V>& s, V* matrix, const V* factors,
                                               const V* multiples, int n, int k, int width) {
   using B = BlockShared<V>;
-  constexpr int kRows = B::kRows, kColumns = B::kPack, kGroup = 8;
-  const int stride = B::row_stride(n), column_stride = B::column_stride(n);
+  constexpr int kRows = 8, kColumns = kPack<V>, kGroup = 8;
+  const int stride = block_row(n, sizeof(V)), column_stride = block_column(n);
   const int row_tiles = column_stride / kRows, column_tiles = (n + kColumns - 1) / kColumns;
   // Neighbours: eight tiles of a row, then the next row.
   for (int t = int(threadIdx.x); t < row_tiles * column_tiles; t += int(blockDim.x)) {
@@ -96,7 +80,7 @@ __device__ __forceinline__ int eliminate_block(BlockShared<V>& s, V* matrix, V* 
                                                V* multiples, int n, int k, int width) {
   using B = BlockShared<V>;
   constexpr int kWidth = B::kWidth;
-  const int stride = B::row_stride(n), column_stride = B::column_stride(n);
+  const int stride = block_row(n, sizeof(V)), column_stride = block_column(n);
   const int thread = int(threadIdx.x);
   const int panel_threads = B::BlockPanel::threads_for(n);
   if (thread < panel_threads) {
@@ -138,12 +122,13 @@ __device__ __forceinline__ int eliminate_block(BlockShared<V>& s, V* matrix, V* 
 }
 
 template <class V>
-__global__ void __launch_bounds__(256, 1) inverse_block(InverseProblem p) {
+__global__ void __launch_bounds__(block_threads(sizeof(V)), 1) inverse_block(InverseProblem p) {
   using B = BlockShared<V>;
   using R = typename Parts<V>::Real;
   B& s = shared_memory<B>();
-  const int n = int(p.n), stride = B::row_stride(n), thread = int(threadIdx.x);
-  V* matrix = reinterpret_cast<V*>(&s + 1);
+  const int n = int(p.n), stride = block_row(n, sizeof(V)), thread = int(threadIdx.x);
+  static_assert(sizeof(B) <= kBlockHead);
+  V* matrix = reinterpret_cast<V*>(reinterpret_cast<unsigned char*>(&s) + kBlockHead);
   V* multiples = matrix + n * stride;
   V* factors = multiples + B::kWidth * stride;
   const int64_t index = blockIdx.x;
@@ -185,9 +170,9 @@ __global__ void __launch_bounds__(256, 1) inverse_block(InverseProblem p) {
 
 template <class V>
 void launch_inverse_block(const InverseProblem& p, const Context& context) {
-  using B = BlockShared<V>;
-  const int n = int(p.n);
-  launch_kernel(inverse_block<V>, p.batch, B::threads(n), B::bytes(n), context, p);
+  const int threads = int(p.n + kWarpSize - 1) / kWarpSize * kWarpSize;
+  launch_kernel(inverse_block<V>, p.batch, threads, inverse_block_bytes(p.n, sizeof(V)), context,
+                p);
 }
 
 }  // namespace jaxinv::cuda

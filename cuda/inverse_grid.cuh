@@ -1,5 +1,5 @@
 // Algorithm: blocked in-place Gauss-Jordan with partial pivoting over a batch, a fixed sequence of launches for each
-// n: panels of a few columns (cuda/grid_panel.cuh) until 64 steps (complex: 32) are done, each applied to the rest
+// n: panels of a few columns (cuda/grid_panel.cuh) until 64 steps (complex128: 32) are done, each applied to the rest
 // of these columns; then all of them to the whole matrix by register-tiled products (cuda/grid_update.cuh).
 // Lanes: a block per panel; a block per tile in the products, many blocks per matrix.
 // n: above what inverse_block holds. dtypes: all; half types are computed in float32.
@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(256) load_grid(InverseProblem p, Grid<V> g) {
   const unsigned chunks = g.chunks(), chunk = blockIdx.x % chunks;
   const int64_t index = blockIdx.x / chunks;
   const GridMatrix<V> m(g, index);
-  const int first = int(chunk) * Grid<V>::kChunk, rows = min(Grid<V>::kChunk, g.n - first);
+  const int first = int(chunk) * kGridChunk, rows = min(kGridChunk, g.n - first);
   V* matrix = m.matrix + first * g.stride;
   R size = 0;
   bool finite = true;
@@ -62,10 +62,10 @@ __global__ void __launch_bounds__(256) scale_grid(Grid<V> g) {
     m.all_finite = finite;
   }
   if (!shift) return;
-  const int first = int(chunk) * Grid<V>::kChunk;
+  const int first = int(chunk) * kGridChunk;
   V* matrix = m.matrix + first * g.stride;
   auto get = [&](int i, int j) { return matrix[i * g.stride + j] * Range<R>::power(shift); };
-  move_numbers(min(Grid<V>::kChunk, g.n - first), g.n, get,
+  move_numbers(min(kGridChunk, g.n - first), g.n, get,
                [&](int i, int j, V x) { matrix[i * g.stride + j] = x; });
 }
 
@@ -124,10 +124,9 @@ void launch_steps(const Grid<V>& g, const GridSteps& steps, int64_t batch, const
 // The whole sequence: it depends on n alone. panel_rows: of more rows, panels stand in memory, with so many threads
 // (tests make it small).
 template <class V>
-void launch_inverse_grid(const InverseProblem& p, void* scratch, const Context& context,
-                         int panel_rows = 1024) {
+void launch_inverse_grid(const InverseProblem& p, const Context& context, int panel_rows = 1024) {
   using G = Grid<V>;
-  const G g(p.n, scratch);
+  const G g(p.n, p.scratch);
   const int n = g.n;
   const size_t size_bytes = sizeof(SizeShared<typename Parts<V>::Real>);
   launch_kernel(load_grid<V>, p.batch * g.chunks(), G::kThreads, size_bytes, context, p, g);

@@ -41,13 +41,14 @@ void invert(InverseProblem p, size_t bytes, int64_t seed, int64_t kernel) {
   p.mantissa = mantissa.get();
   p.exponent = exponent.data();
   simt::seed(seed);
-  const auto scratch = memory(cuda::Grid<V>(p.n).bytes * p.batch);
+  const auto scratch = memory(inverse_grid_bytes(p.n, sizeof(V)) * p.batch);
+  p.scratch = scratch.get();
   for (bool prepare : {true, false}) {
     const cuda::Context context{nullptr, prepare};
     if (kernel == 0) {
       cuda::launch_inverse_block<V>(p, context);
     } else {
-      cuda::launch_inverse_grid<V>(p, scratch.get(), context, kernel == 1 ? 1024 : 64);
+      cuda::launch_inverse_grid<V>(p, context, kernel == 1 ? 1024 : 64);
     }
   }
   write(x.get(), count);
