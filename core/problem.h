@@ -52,6 +52,7 @@ struct InverseProblem {
   int32_t* info;
   void* mantissa;
   int32_t* exponent;
+  void* scratch = nullptr;  // workspace() bytes for each matrix, null where that is 0
 };
 
 // y = −op(l) op(g) op(r) for `batch` triples, op the transpose where the flag is set.
