@@ -97,16 +97,27 @@ Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure st
   return n <= inverse_columns_max(dtype) ? Algorithm::kColumns : Algorithm::kBlocked;
 }
 
+int64_t workspace(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
+  (void)backend, (void)op, (void)n, (void)dtype, (void)structure;
+  return 0;  // no kernel so far needs any
+}
+
 Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
+  const Algorithm chosen = algorithm(backend, op, n, dtype, structure);
+  Plan answer;
   switch (backend) {
     case Backend::kCpu:
-      return plan_cpu(op, n, dtype, algorithm(backend, op, n, dtype, structure));
+      answer = plan_cpu(op, n, dtype, chosen);
+      break;
     case Backend::kCuda:
-      return plan_cuda(op, n, dtype, algorithm(backend, op, n, dtype, structure));
+      answer = plan_cuda(op, n, dtype, chosen);
+      break;
     case Backend::kMetal:
-      return {Algorithm::kPortable, "portable", "XLA", "jaxinv has no Metal kernels yet"};
+      answer = {Algorithm::kPortable, "portable", "XLA", "jaxinv has no Metal kernels yet"};
+      break;
   }
-  return {};
+  answer.workspace = workspace(backend, op, n, dtype, structure);
+  return answer;
 }
 
 }  // namespace jaxinv

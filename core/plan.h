@@ -25,10 +25,14 @@ struct Plan {
   std::string description;  // the algorithm in words
   std::string kernel;       // the file that holds it
   std::string reason;
+  int64_t workspace =
+      0;  // scratch memory in bytes per matrix, given to the kernel as one more result
 };
 
 // The algorithm alone: what a launcher asks at every call.
 Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure);
+// Scratch memory of that algorithm in bytes per matrix.
+int64_t workspace(Backend backend, Op op, int64_t n, DType dtype, Structure structure);
 Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure);
 
 }  // namespace jaxinv

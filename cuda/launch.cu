@@ -59,4 +59,9 @@ void launch(const TripleProductProblem& p, const Context& context) {
   });
 }
 
+void launch(const CopyProblem& p, const Context& context) {
+  check(cudaMemcpyAsync(p.dst, p.src, p.bytes, cudaMemcpyDeviceToDevice, context.stream),
+        "copying");
+}
+
 }  // namespace jaxinv::cuda

@@ -18,13 +18,14 @@ struct Context {
 
 void launch(const InverseProblem& problem, const Context& context);
 void launch(const TripleProductProblem& problem, const Context& context);
+void launch(const CopyProblem& problem, const Context& context);
 
 // Why the kernels cannot run in this process, in words; empty where they can. Asks the driver once.
 const std::string& unavailable();
 // True where there is a device, but it or its driver is too old for this build.
 bool refused();
-// Names of the devices, or empty.
-std::string device_name();
+// Names of the devices; empty where there are none.
+const std::string& device_name();
 // What this build was compiled for.
 std::string kernel_set();
 

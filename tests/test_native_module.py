@@ -122,7 +122,9 @@ def test_each_kernel_set_of_this_machine_can_be_forced(native):
 def test_backends_and_plan_agree(native):
     for backend in jaxinv.backends():
         plan = _native.plan(backend.name, "inverse", 3, "float32")
-        assert plan["native"] == backend.available
+        # Programs for a GPU that is elsewhere call the kernels, too, if this build has them.
+        elsewhere = backend.name == "cuda" and "no NVIDIA driver" in backend.reason
+        assert plan["native"] == (backend.available or elsewhere)
         assert bool(backend.reason) != backend.available
     with pytest.raises(ValueError, match=re.escape("_jaxinv: unknown op 'nothing'")):
         _native.plan("cpu", "nothing", 3, "float32")

@@ -3,9 +3,10 @@
 import argparse
 import dataclasses
 
+import jax
 from jax import numpy as jnp
 
-SUITES = ("inv", "grad", "latency", "accuracy")
+SUITES = ("inv", "grad", "latency", "loss", "accuracy")
 MEGABYTE = 2**20
 PRODUCT_SIZE = 1024
 
@@ -88,6 +89,8 @@ def plan(args: argparse.Namespace) -> list[Case]:
             cases += _throughput(args, suite)
         elif suite == "latency":
             cases += _latency()
+        elif suite == "loss":
+            cases += _loss()
     return cases
 
 
@@ -107,13 +110,23 @@ def _latency() -> list[Case]:
     return [Case("latency", mode, 3, "float32", b, 36 * b / MEGABYTE) for mode, b in modes]
 
 
+def _loss() -> list[Case]:
+    """What started this project: [256, 512, 512] in a training loss, and one such matrix."""
+    return [
+        Case(mode, mode, 512, "float32", batch, float(batch))
+        for batch in (1, 256)
+        for mode in ("inv", "grad")
+    ]
+
+
 def plan_yardsticks(args: argparse.Namespace) -> list[Case]:
     """The yardsticks alone: copies at each size of the output from 1 MB on, the product in each dtype."""
     sizes = [size for size in _megabytes(args) if size >= 1] or [1.0]
+    modes = ("copy", "memcpy", "add") if jax.default_backend() == "cpu" else ("copy", "add")
     copies = [
         Case("yardstick", mode, 4, "float32", int(size * MEGABYTE / 64), size)
         for size in sizes
-        for mode in ("copy", "memcpy", "add")
+        for mode in modes
     ]
     return copies + [Case("yardstick", "product", PRODUCT_SIZE, d, 1, 4.0) for d in _dtypes(args)]
 
