@@ -156,7 +156,8 @@ __global__ void __launch_bounds__(block_threads(sizeof(V)), 1) inverse_block(Inv
   __syncthreads();
   int info = 0;
   for (int k = 0; k < n && !info; k += B::kWidth) {
-    info = eliminate_block(s, matrix, factors, multiples, n, k, min(B::kWidth, n - k));
+    // Opaque: addresses that stay in registers from panel to panel would crowd out the panel.
+    info = eliminate_block(s, matrix, factors, multiples, opaque(n), k, min(B::kWidth, n - k));
   }
   with_storage<V>(p.dtype, [&](auto storage) {
     auto* x = static_cast<decltype(storage)*>(p.x) + index * n * n;

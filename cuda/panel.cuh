@@ -168,12 +168,10 @@ struct Panel {
     __syncwarp();
     V factor[kRows];
     JAXINV_UNROLL
-    for (int r = 0; r < kRows; ++r) factor[r] = x[r][0];
-    // The pivot row becomes the multiple: 0 − (−1) · multiple. A branch of one warp, not selects in all.
-    if (place / kRows == int(threadIdx.x)) {
-      JAXINV_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        if (place != row(r)) continue;
+    for (int r = 0; r < kRows; ++r) {
+      factor[r] = x[r][0];
+      // The pivot row becomes the multiple: 0 − (−1) · multiple.
+      if (place == row(r)) {
         JAXINV_UNROLL
         for (int j = 0; j < kLeft; ++j) x[r][j] = V(0);
         factor[r] = V(opaque(-1));
