@@ -18,6 +18,8 @@ enum class Algorithm {
   kBlocked,   // one matrix at a time, panels and rank-k updates
   kThread,    // one matrix per GPU thread
   kWarp,      // one row per lane of a warp
+  kBlock,     // one matrix per block of GPU threads, in its shared memory
+  kGrid,      // one matrix by many blocks: panels and rank-k updates in global memory
 };
 
 struct Plan {
@@ -29,9 +31,15 @@ struct Plan {
       0;  // scratch memory in bytes per matrix, given to the kernel as one more result
 };
 
+// What algorithms depend on of a GPU; by default the largest (H100).
+struct DeviceLimits {
+  int64_t shared_bytes = 227 << 10;  // shared memory of a block
+};
+
 // The algorithm alone: what a launcher asks at every call.
-Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure);
-// Scratch memory of that algorithm in bytes per matrix.
+Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure,
+                    const DeviceLimits& limits = {});
+// Scratch memory in bytes per matrix, enough for the algorithm on every device: programs are compiled without one.
 int64_t workspace(Backend backend, Op op, int64_t n, DType dtype, Structure structure);
 Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure);
 

@@ -10,6 +10,7 @@
 
 #include "cuda/grid_panel.cuh"
 #include "cuda/grid_update.cuh"
+#include "cuda/kernels.cuh"
 
 namespace jaxinv::cuda {
 
@@ -121,10 +122,9 @@ void launch_steps(const Grid<V>& g, const GridSteps& steps, int64_t batch, const
                 steps);
 }
 
-// The whole sequence: it depends on n alone. panel_rows: of more rows, panels stand in memory, with so many threads
-// (tests make it small).
+// The whole sequence: it depends on n alone.
 template <class V>
-void launch_inverse_grid(const InverseProblem& p, const Context& context, int panel_rows = 1024) {
+void launch_inverse_grid(const InverseProblem& p, const Context& context, int panel_rows) {
   using G = Grid<V>;
   const G g(p.n, p.scratch);
   const int n = g.n;

@@ -1,5 +1,7 @@
 // All kernels of one arithmetic type. Compiled once per type, JAXINV_VALUE: float, double, Complex<float>,
 // Complex<double>.
+#include "cuda/inverse_block.cuh"
+#include "cuda/inverse_grid.cuh"
 #include "cuda/inverse_thread.cuh"
 #include "cuda/inverse_warp.cuh"
 #include "cuda/kernels.cuh"
@@ -85,6 +87,8 @@ void launch_triple_product_warp(const TripleProductProblem& p, const Context& co
 
 template void launch_inverse_thread<JAXINV_VALUE>(const InverseProblem&, const Context&);
 template void launch_inverse_warp<JAXINV_VALUE>(const InverseProblem&, const Context&);
+template void launch_inverse_block<JAXINV_VALUE>(const InverseProblem&, const Context&);
+template void launch_inverse_grid<JAXINV_VALUE>(const InverseProblem&, const Context&, int);
 template void launch_triple_product_thread<JAXINV_VALUE>(const TripleProductProblem&,
                                                          const Context&);
 template void launch_triple_product_warp<JAXINV_VALUE>(const TripleProductProblem&, const Context&);

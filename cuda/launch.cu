@@ -22,6 +22,15 @@ void with_arithmetic(DType dtype, F&& f) {
   }
 }
 
+// Of the device that is launched on.
+DeviceLimits limits() {
+  int device, shared_bytes;
+  check(cudaGetDevice(&device), "asking for the device");
+  check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+        "asking for the shared memory");
+  return {shared_bytes};
+}
+
 [[noreturn]] void no_kernel(const char* op, int64_t n) {
   throw std::invalid_argument("no CUDA kernel for the " + std::string(op) +
                               " at n = " + std::to_string(n));
@@ -33,11 +42,15 @@ void launch(const InverseProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
   with_arithmetic(p.dtype, [&](auto v) {
     using V = decltype(v);
-    switch (algorithm(Backend::kCuda, Op::kInverse, p.n, p.dtype, p.structure)) {
+    switch (algorithm(Backend::kCuda, Op::kInverse, p.n, p.dtype, p.structure, limits())) {
       case Algorithm::kThread:
         return launch_inverse_thread<V>(p, context);
       case Algorithm::kWarp:
         return launch_inverse_warp<V>(p, context);
+      case Algorithm::kBlock:
+        return launch_inverse_block<V>(p, context);
+      case Algorithm::kGrid:
+        return launch_inverse_grid<V>(p, context);
       default:
         no_kernel("inverse", p.n);
     }
