@@ -283,6 +283,7 @@ def test_slower_than_a_peer_is_marked(capsys):
 
 def test_the_other_suites(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(suite, "_LATENCY_BATCHES", (1, 2))
+    monkeypatch.setattr(suite, "_LOSS_BATCHES", (1,))
     given = ["bench", "--suite", "all", "--sizes", "2", "--megabytes", "0.001", "--peers", "jaxinv,adjugate"]
     monkeypatch.setattr("jaxinv._cli.bench.accuracy.SIZES", (2,))
     given += ["--rounds", "1", "--dtypes", "float32", "--output", str(tmp_path)]

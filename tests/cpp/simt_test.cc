@@ -10,6 +10,7 @@
 namespace jaxinv::cuda {
 namespace {
 
+const Context kContext{nullptr};
 int failures = 0;
 #define EXPECT(condition)                                         \
   do {                                                            \
@@ -38,7 +39,7 @@ std::set<std::vector<float>> outcomes(void (*kernel)(const float*, float*)) {
   std::set<std::vector<float>> seen;
   for (int seed = 0; seed < 10; ++seed) {
     simt::seed(seed);
-    launch_kernel(kernel, 4, 64, sizeof(Tile), nullptr, a.data(), b.data());
+    launch_kernel(kernel, 4, 64, sizeof(Tile), kContext, a.data(), b.data());
     for (float& x : b) x = x == x ? x : -1;  // NaN compares with nothing
     seen.insert(b);
   }
@@ -62,7 +63,7 @@ __global__ void intrinsics(int* out) {
 
 void test_intrinsics() {
   std::vector<int> out(256);
-  launch_kernel(intrinsics, 1, 32, 0, nullptr, out.data());
+  launch_kernel(intrinsics, 1, 32, 0, kContext, out.data());
   for (int lane = 0; lane < 32; ++lane) {
     const int* at = &out[8 * lane];
     EXPECT(at[0] == 30 && at[1] == (lane ^ 5));
@@ -99,7 +100,7 @@ __global__ void behind_shared_memory() {
 
 std::string failure_of(void (*kernel)()) {
   try {
-    launch_kernel(kernel, 1, 64, sizeof(Tile), nullptr);
+    launch_kernel(kernel, 1, 64, sizeof(Tile), kContext);
   } catch (const simt::Failure& failure) {
     return failure.what();
   }
@@ -108,7 +109,7 @@ std::string failure_of(void (*kernel)()) {
 
 std::string refusal(unsigned blocks, unsigned threads, size_t shared_bytes) {
   try {
-    launch_kernel(thread_leaves, blocks, threads, shared_bytes, nullptr);
+    launch_kernel(thread_leaves, blocks, threads, shared_bytes, kContext);
   } catch (const simt::Failure&) {
     return "";
   } catch (const std::runtime_error& error) {
@@ -131,9 +132,9 @@ int run() {
 #if !defined(__SANITIZE_ADDRESS__)  // which stops the program at this kernel
   EXPECT(says(behind_shared_memory, "write behind the end of shared memory"));
 #endif
-  EXPECT(refusal(1, 1025, 0) == "launch: invalid configuration argument");
-  EXPECT(refusal(0, 32, 0) == "launch: invalid configuration argument");
-  EXPECT(refusal(1, 32, 64 << 10) == "launch: invalid argument");
+  EXPECT(refusal(1, 1025, 0) == "launching a kernel: invalid configuration argument");
+  EXPECT(refusal(0, 32, 0) == "launching a kernel: invalid configuration argument");
+  EXPECT(refusal(1, 32, 64 << 10) == "launching a kernel: invalid argument");
   std::printf("%d failures\n", failures);
   return failures != 0;
 }

@@ -14,6 +14,8 @@ _SIZES = (3, 4, 8, 16, 32, 64, 128, 256, 512)
 _FULL_SIZES = (*range(1, 9), 12, 16, 24, 32, 33, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 _FULL_MEGABYTES = (0.0625, 1.0, 4.0, 16.0, 128.0)
 _LATENCY_BATCHES = (1, 16, 256, 1024, 8192, 32768)  # those of MLX issue 1238
+# What started this project: [256, 512, 512] in a training loss; and one such matrix.
+_LOSS_BATCHES = (1, 256)
 # Largest n -> fraction of the limit, at outputs of at least 16 MB.
 _ASKED = {4: 0.7, 8: 0.5, 16: 0.4, 32: 0.25, 64: 0.3, 128: 0.4, 256: 0.5, 2048: 0.6}
 
@@ -111,10 +113,10 @@ def _latency() -> list[Case]:
 
 
 def _loss() -> list[Case]:
-    """What started this project: [256, 512, 512] in a training loss, and one such matrix."""
+    """Matrices of 512 × 512, an MB each, forward and backward."""
     return [
         Case(mode, mode, 512, "float32", batch, float(batch))
-        for batch in (1, 256)
+        for batch in _LOSS_BATCHES
         for mode in ("inv", "grad")
     ]
 
