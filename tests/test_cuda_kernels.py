@@ -8,11 +8,8 @@ import subprocess
 
 import pytest
 from conftest import missing
-from programs import ROOT, build, build_and_run, find_compiler, run
+from programs import EMULATED, ROOT, build, build_and_run, find_compiler, run
 
-# JAXINV_UNROLL empty: loops stay loops, and compile in a third of the time.
-_EMULATED = ["-Itests/cpp/simt", "-DJAXINV_UNROLL=", "-Wno-unknown-pragmas", "-fno-strict-aliasing"]
-_EMULATED += ["-ffp-contract=fast", "-Wextra"]
 _VALUES = ("float", "double", "Complex<float>", "Complex<double>")
 _SOURCES = ["cuda/launch.cu", "core/plan.cc", "tests/cpp/simt/simt.cc", "tests/cpp/cuda_kernels_test.cc"]
 _KERNELS = ("inverse_thread", "inverse_warp", "triple_product_thread", "triple_product_warp")
@@ -26,7 +23,7 @@ def compiler() -> str:
 
 def test_emulator_shows_missing_barriers_and_divergence(compiler, tmp_path):
     sources = ["tests/cpp/simt_test.cc", "tests/cpp/simt/simt.cc"]
-    assert build_and_run(compiler, tmp_path, sources, _EMULATED) == "0 failures\n"
+    assert build_and_run(compiler, tmp_path, sources, EMULATED) == "0 failures\n"
 
 
 def _build(compiler, folder, flags=()) -> pathlib.Path:
@@ -34,7 +31,7 @@ def _build(compiler, folder, flags=()) -> pathlib.Path:
 
     def compile_(value):
         target = folder / f"{_VALUES.index(value)}.o"
-        command = [compiler, "-std=c++17", "-O1", "-g1", "-I.", "-Wall", *_EMULATED, *flags]
+        command = [compiler, "-std=c++17", "-O1", "-g1", "-I.", "-Wall", *EMULATED, *flags]
         command += [f"-DJAXINV_VALUE={value}", "-x", "c++", "-c", "cuda/kernels.cu", "-o", str(target)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -43,7 +40,7 @@ def _build(compiler, folder, flags=()) -> pathlib.Path:
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(compile_, _VALUES))
-    return build(compiler, folder, [*objects, "-x", "c++", *_SOURCES], [*_EMULATED, *flags])
+    return build(compiler, folder, [*objects, "-x", "c++", *_SOURCES], [*EMULATED, *flags])
 
 
 def _barriers():
@@ -103,13 +100,15 @@ def _table(nvcc, folder) -> list[str]:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         rows = re.findall(
-            r"entry function '\w*?(\d+)((?:inverse|triple_product)_[a-z]+)I.*?Li(\d+)E.*?\n.*?\n\s+"
+            r"entry function '_ZN6jaxinv4cuda(\d+)(\w+)'.*?\n.*?\n\s+"
             r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads\n.*?Used (\d+) reg",
             done.stderr,
         )
         assert len(rows) == done.stderr.count("Compiling entry function")
-        for _, name, n, *spills, registers in rows:
-            yield f"{name}<{value}, {n}>: {registers} registers", [int(s) for s in spills]
+        for length, mangled, *spills, registers in rows:
+            n = "".join(re.findall(r"Li\d+E", mangled)[:1]).strip("LiE")
+            name = f"{mangled[: int(length)]}<{value}{n and ', '}{n}>"
+            yield f"{name}: {registers} registers", [int(s) for s in spills]
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         rows = [row for rows in pool.map(lambda v: list(compile_(v)), _VALUES) for row in rows]

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/plan.h"
+#include "core/workspace.h"
 #include "cuda/launch.h"
 #include "simt.h"
 #include "tests/cpp/matrices.h"
@@ -23,6 +24,15 @@ template <class Problem>
 void launch(const Problem& problem) {
   cuda::launch(problem, {nullptr, true});
   cuda::launch(problem, {nullptr, false});
+}
+
+void launch(InverseProblem problem) {
+  const int64_t bytes = problem.batch * workspace(Backend::kCuda, Op::kInverse, problem.n,
+                                                  problem.dtype, problem.structure);
+  const std::unique_ptr<void, void (*)(void*)> scratch(std::malloc(bytes), std::free);
+  if (bytes) std::memset(scratch.get(), 0xff, bytes);
+  problem.scratch = scratch.get();
+  launch<InverseProblem>(problem);
 }
 
 // What stands in one place of a test batch.
@@ -231,6 +241,15 @@ int run() {
       test_triple_product(type, 3, 5, flags, 0, random);
       test_triple_product(type, 6, 5, flags, 0, random);
     }
+  }
+  // Where warps end, and blocks on a device with little shared memory (sm_75).
+  simt::device().shared_per_block_optin = 64 << 10;
+  for (const Type& type : kTypes) {
+    const int64_t edge = inverse_block_max(arithmetic_bytes(type.dtype), 64 << 10);
+    test_inverse(type, inverse_warp_max(type.dtype) + 1, 7, 1, random);
+    if (planted || type.bytes == 2) continue;
+    test_inverse(type, edge, 2, 1, random);
+    test_inverse(type, edge + 1, 2, 1, random);
   }
   // More matrices than the largest grid holds at a time: 128 blocks of four warps.
   simt::device().multiprocessors = 1;
