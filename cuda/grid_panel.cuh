@@ -20,8 +20,8 @@ __global__ void __launch_bounds__(512, 1) panel_grid(Grid<V> g, int k, int first
   const GridMatrix<V> m(g, blockIdx.x);
   if (m.info) return;
   const int thread = int(threadIdx.x), start = k + first;
-  GridPanel<V> panel{shared_memory<GridPanelShared<V>>(), m.factors + first * g.stride, g.stride,
-                     int(blockDim.x), width};
+  GridPanel<V> panel(shared_memory<GridPanelShared<V>>(), m.factors + first * g.stride, g.stride,
+                     int(blockDim.x), width);
   panel.load(m.matrix + start, g.stride, g.n, width, m.order);
   const int failed = panel.eliminate();
   if (thread < width) {

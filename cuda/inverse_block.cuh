@@ -34,7 +34,6 @@ struct BlockShared {
 template <class V>
 __device__ __forceinline__ void update_matrix(const BlockShared<V>& s, V* matrix, const V* factors,
                                               const V* multiples, int n, int k, int width) {
-  using B = BlockShared<V>;
   constexpr int kRows = 8, kColumns = kPack<V>, kGroup = 8;
   const int stride = block_row(n, sizeof(V)), column_stride = block_column(n);
   const int row_tiles = column_stride / kRows, column_tiles = (n + kColumns - 1) / kColumns;
@@ -84,7 +83,7 @@ __device__ __forceinline__ int eliminate_block(BlockShared<V>& s, V* matrix, V* 
   const int thread = int(threadIdx.x);
   const int panel_threads = B::BlockPanel::threads_for(n);
   if (thread < panel_threads) {
-    typename B::BlockPanel panel{s.panel, factors, column_stride, panel_threads, width};
+    typename B::BlockPanel panel(s.panel, factors, column_stride, panel_threads, width);
     panel.load(matrix + k, stride, n, n - k, s.order);
     const int failed = panel.eliminate();
     JAXINV_UNROLL

@@ -86,6 +86,10 @@ struct Panel {
 
   static constexpr int kFree = -1, kTaken = -2;
 
+  __device__ __forceinline__ Panel(PanelShared<V, kWidth, kWarps>& shared, V* factors,
+                                   int64_t stride, int threads, int width)
+      : shared(shared), factors(factors), stride(stride), threads(threads), width(width) {}
+
   // Threads for n rows.
   __host__ __device__ static int threads_for(int n) {
     return (n + kRows * kWarpSize - 1) / (kRows * kWarpSize) * kWarpSize;
