@@ -18,7 +18,7 @@ execute_process(
 print(';'.join(p for f in folders for p in sorted(glob.glob(f + '/nvidia/*/bin'), reverse=True)))"
   OUTPUT_VARIABLE pip_folders OUTPUT_STRIP_TRAILING_WHITESPACE)
 find_program(JAXINV_NVCC nvcc
-  HINTS ENV CUDACXX ENV CUDA_HOME ENV CUDA_PATH PATH_SUFFIXES bin
+  HINTS ENV CUDA_HOME ENV CUDA_PATH PATH_SUFFIXES bin
   PATHS /usr/local/cuda/bin ${pip_folders})
 if(NOT JAXINV_NVCC)
   jaxinv_no_cuda("nvcc is not on the PATH, in CUDA_HOME, nor among the installed Python packages")

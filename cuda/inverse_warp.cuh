@@ -161,12 +161,10 @@ __global__ void __launch_bounds__(kWarpSize* kInverseWarpWarps<V, kN>, 1)
     V row[kN];
     V* tile = shared.tile + matrix * n * stride;
     R size = 0;
-    bool finite = true;
     JAXINV_UNROLL
     for (int j = 0; j < kN; ++j) {
       row[j] = has_row && j < n ? tile[i * stride + j] : V(0);
       size = fmax(size, largest_part(row[j]));
-      finite &= is_finite(row[j]);
     }
     size = number_of_key(group_max<kLanes>(key_bits(size)));
     const int shift = Range<R>::shift(size);
@@ -178,6 +176,10 @@ __global__ void __launch_bounds__(kWarpSize* kInverseWarpWarps<V, kN>, 1)
     if (shift) scale();
     InverseWarpLane<V> lane;
     eliminate(n, i, row, lane, shared);
+    bool finite = true;
+    if (p.mantissa && has_row) {
+      for (int j = 0; j < n; ++j) finite &= is_finite(tile[i * stride + j]);
+    }
     store_determinant<V, kLanes>(p, first + matrix, mine, i, lane, shift, finite);
     JAXINV_UNROLL
     for (int j = 0; j < kN; ++j) row[j] = (row[j] * lane.scale) * lane.inverse;

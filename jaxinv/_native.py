@@ -180,7 +180,7 @@ def plan(backend: str, op: str, n: int, dtype, structure: str = "general") -> di
     planned = _plan(backend, op, n, np.dtype(dtype).name, structure)
     assert _module is not None
     if planned["native"] and not _module.compiles_for(backend):
-        reason = f"{_module.unavailable(backend)}; with them: {planned['kernel']}, {planned['reason']}"
+        reason = f"{_module.unavailable(backend)}; with kernels: {planned['kernel']}, {planned['reason']}"
         return {"native": False, "algorithm": "portable", "kernel": "XLA", "reason": reason}
     return planned
 

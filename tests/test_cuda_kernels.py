@@ -83,6 +83,18 @@ def test_kernels_with_address_and_undefined_behaviour_sanitisers(compiler, tmp_p
     assert run(_build(compiler, tmp_path, flags), "1", timeout=600) == "0 failures\n"
 
 
+def test_devices_that_are_too_old_are_named(compiler, tmp_path):
+    flags = [*_EMULATED, "-DJAXINV_CUDA_MACHINE_CODE=80,90", "-DJAXINV_CUDA_PTX=90"]
+    sources = ["cuda/devices.cc", "tests/cpp/devices_test.cc", "tests/cpp/simt/simt.cc"]
+    program = build(compiler, tmp_path, sources, flags)
+    for capability in ("8.0", "8.9", "9.0", "10.3", "12.0"):
+        assert run(program, *capability.split(".")) == "0|SIMT emulator|\n"
+    assert run(program, "7", "5") == (
+        "1|SIMT emulator|device 0, SIMT emulator, has compute capability 7.5, this build is for sm_80, sm_90 "
+        "and later by PTX of compute_90\n"
+    )
+
+
 @pytest.fixture
 def nvcc() -> str:
     name = shutil.which("nvcc")

@@ -100,6 +100,16 @@ def test_lowered_for_cuda_keeps_row_major_layouts(cuda_kernels):
     assert "transpose_l = true" in call and "transpose_r = true" in call
 
 
+def test_scratch_memory_is_one_more_result_and_dropped(native, monkeypatch):
+    plan = {"native": True, "workspace": 48}
+    monkeypatch.setattr(_native, "lowered_plan", lambda *_: plan)
+    lowered = _lowered(jaxinv.inv, 3, np.float32, "cpu")
+    (call,) = [line for line in lowered.as_text().splitlines() if "@jaxinv_inverse" in line]
+    assert "-> (tensor<64x3x3xf32>, tensor<64x48xui8>)" in call
+    assert "([i, j, k])->([i, l, m], [i, n])" in call
+    assert lowered.out_info.shape == (64, 3, 3)
+
+
 def test_results_nobody_asked_for_are_not_computed(native):
     text = _lowered(jaxinv.inv, 3, np.float32, "cpu").as_text()
     (call,) = [line for line in text.splitlines() if "jaxinv_inverse" in line]

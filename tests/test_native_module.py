@@ -128,3 +128,17 @@ def test_backends_and_plan_agree(native):
         assert bool(backend.reason) != backend.available
     with pytest.raises(ValueError, match=re.escape("_jaxinv: unknown op 'nothing'")):
         _native.plan("cpu", "nothing", 3, "float32")
+
+
+def test_device_that_is_too_old_is_served_by_the_portable_path(monkeypatch):
+    class Module:
+        plan = staticmethod(lambda *_: {"native": True, "kernel": "cuda/inverse_thread", "reason": "n <= 8"})
+        compiles_for = staticmethod(lambda backend: False)
+        unavailable = staticmethod(lambda backend: "device 0 is too old")
+
+    monkeypatch.setattr(_native, "_module", Module)
+    monkeypatch.setattr(_native, "_reason", "")
+    monkeypatch.setattr(_native, "_plan", Module.plan)
+    plan = _native.plan("cuda", "inverse", 3, "float32")
+    assert not plan["native"]
+    assert plan["reason"] == "device 0 is too old; with kernels: cuda/inverse_thread, n <= 8"

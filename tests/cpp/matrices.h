@@ -42,12 +42,19 @@ constexpr Type kTypes[] = {
     {DType::kF32, "float32", 4, 0x1p-24L},   {DType::kF64, "float64", 8, 0x1p-53L},
     {DType::kC64, "complex64", 8, 0x1p-24L}, {DType::kC128, "complex128", 16, 0x1p-53L}};
 
+// Where buffers come from; the tests of GPU kernels define it.
+#ifndef JAXINV_TEST_ALLOCATE
+#define JAXINV_TEST_ALLOCATE std::malloc
+#define JAXINV_TEST_RELEASE std::free
+#endif
+
 // An array that ends where its allocation ends and starts `offset` elements into it.
 class Buffer {
  public:
   Buffer(const Type& type, int64_t count, int offset)
       : type_(type),
-        memory_(static_cast<char*>(std::malloc((count + offset) * type.bytes)), std::free),
+        memory_(static_cast<char*>(JAXINV_TEST_ALLOCATE((count + offset) * type.bytes)),
+                JAXINV_TEST_RELEASE),
         data_(memory_.get() + offset * type.bytes) {}
   void* data() const { return data_; }
   void set(int64_t i, Wide x) {

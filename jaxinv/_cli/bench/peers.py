@@ -38,7 +38,8 @@ class Peer(NamedTuple):
     environment: Mapping[str, str] = {}
 
 
-# Calls in a row before the last is waited for, on a GPU: waiting takes longer than a call. Fewer of large ones.
+# Calls in a row before the last is waited for, on a GPU, where waiting takes longer than a call; fewer of
+# large ones.
 _GPU_RUNS = 20
 _GPU_BYTES = 2**30
 

@@ -26,6 +26,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -56,6 +57,11 @@ void seed(uint64_t value);
 // Plants a mistake: __syncwarp and __syncthreads of this place ("cuda/file.cuh:12") do nothing from here on.
 void leave_out(const std::string& place);
 bool left_out(const char* file, int line);
+
+// What tests/cpp/gpu/simt.h does on a device. A launch is over when it returns.
+inline void finish() {}
+inline void* allocate(size_t bytes) { return std::malloc(bytes); }
+inline void release(void* data) { std::free(data); }
 
 // Runs `body` once for each thread of the grid.
 void run(Dim grid, Dim block, size_t shared_bytes, const std::function<void()>& body);
