@@ -39,7 +39,8 @@ struct DeviceLimits {
 // The algorithm alone: what a launcher asks at every call.
 Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure,
                     const DeviceLimits& limits = {});
-// Scratch memory in bytes per matrix, enough for the algorithm on every device: programs are compiled without one.
+// Scratch memory in bytes per matrix, enough for the algorithm on every device: programs are compiled
+// without one.
 int64_t workspace(Backend backend, Op op, int64_t n, DType dtype, Structure structure);
 Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure);
 

@@ -1,5 +1,5 @@
-// Memory that CUDA kernels of the large sizes need, and the sizes of panels that it follows from: plain numbers, asked
-// for also where there is no device. `bytes`: of a number in arithmetic.
+// Memory that CUDA kernels of the large sizes need, and the sizes of panels that it follows from: plain numbers,
+// asked for also where there is no device. `bytes`: of a number in arithmetic.
 #pragma once
 
 #include <cstdint>
@@ -55,8 +55,9 @@ JAXINV_INLINE constexpr int64_t grid_stride(int64_t n, int bytes) {  // whole wo
   const int unit = bytes == 16 ? 2 : 16 / bytes;
   return (n + unit - 1) / unit * unit;
 }
-// Scratch memory of inverse_grid per matrix: the matrix, factors and multiples, a square of factors, pivots; rows of
-// pivots and pivots of rows; what is known of chunks and of the whole. Arrays start at multiples of 16 bytes.
+// Scratch memory of inverse_grid per matrix: the matrix, factors and multiples, a square of factors, pivots;
+// rows of pivots and pivots of rows; what is known of chunks and of the whole. Arrays start at multiples of
+// 16 bytes.
 JAXINV_INLINE constexpr int64_t inverse_grid_bytes(int64_t n, int bytes) {
   const int64_t steps = grid_steps(bytes), chunks = (n + kGridChunk - 1) / kGridChunk;
   const int64_t numbers = grid_stride(n, bytes) * (n + 2 * steps + 1) + steps * steps;

@@ -77,8 +77,8 @@ struct GridMatrix {
         all_finite(reinterpret_cast<int32_t*>(p + g.state)[2]) {}
 };
 
-// Steps k + first … k + last − 1, applied to the columns column … column_end − 1. Those from k to own_end − 1 are
-// the panel's own: columns of the inverse come in their place.
+// Steps k + first … k + last − 1, applied to the columns column … column_end − 1. Those from k to own_end − 1
+// are the panel's own: columns of the inverse come in their place.
 struct GridSteps {
   int k, first, last, column, column_end, own_end;
 };

@@ -1,7 +1,7 @@
 // Algorithm: the panel of the grid range: pivot search and single steps over a few columns and all rows of one
 // matrix, then its pivot rows brought to their own steps over all columns.
-// Lanes: a block per panel; two rows per thread, in registers (cuda/panel.cuh), up to 1024 rows, above any number,
-// in memory; in the pivot rows a thread per column.
+// Lanes: a block per panel; two rows per thread, in registers (cuda/panel.cuh), up to 1024 rows, above any
+// number, in memory; in the pivot rows a thread per column.
 // n: any. dtypes: float, double and their complex. Memory: scratch, see cuda/grid.cuh.
 #pragma once
 

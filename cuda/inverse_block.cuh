@@ -1,7 +1,8 @@
-// Algorithm: blocked in-place Gauss-Jordan with partial pivoting, one matrix at a time in shared memory. A panel
-// is eliminated over all rows (cuda/panel.cuh), its pivot rows are brought to their own steps, then a
+// Algorithm: blocked in-place Gauss-Jordan with partial pivoting, one matrix at a time in shared memory. A
+// panel is eliminated over all rows (cuda/panel.cuh), its pivot rows are brought to their own steps, then a
 // register-tiled product updates everything; rows never move, the store puts rows and columns in order.
-// Lanes: a thread per row in the panel, per column in the pivot rows; tiles of 8 rows × 16 bytes in the product.
+// Lanes: two rows per thread in the panel, a column in the pivot rows, tiles of 8 rows × 16 bytes in the
+// product.
 // n: from 33 to what shared memory holds. dtypes: all; half types are computed in float32.
 // Memory: the matrix, the panel's factors and multiples in shared memory; one read, one write of global memory.
 #pragma once
@@ -29,8 +30,8 @@ struct BlockShared {
   SizeShared<typename Parts<V>::Real> size;
 };
 
-// matrix −= factors · multiples, in tiles; where a pivot row or a column of the panel k … k + width − 1 stood, the
-// product alone.
+// matrix −= factors · multiples, in tiles; where a pivot row or a column of the panel k … k + width − 1 stood,
+// the product alone.
 template <class V>
 __device__ __forceinline__ void update_matrix(const BlockShared<V>& s, V* matrix, const V* factors,
                                               const V* multiples, int n, int k, int width) {

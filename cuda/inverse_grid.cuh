@@ -1,6 +1,6 @@
-// Algorithm: blocked in-place Gauss-Jordan with partial pivoting over a batch, a fixed sequence of launches for each
-// n: panels of a few columns (cuda/grid_panel.cuh) until 64 steps (complex128: 32) are done, each applied to the rest
-// of these columns; then all of them to the whole matrix by register-tiled products (cuda/grid_update.cuh).
+// Algorithm: blocked in-place Gauss-Jordan with partial pivoting over a batch, a fixed sequence of launches for
+// each n: panels of a few columns (cuda/grid_panel.cuh) until 64 steps (complex128: 32) are done, each applied to
+// the rest of these columns; then all to the whole matrix by register-tiled products (cuda/grid_update.cuh).
 // Lanes: a block per panel; a block per tile in the products, many blocks per matrix.
 // n: above what inverse_block holds. dtypes: all; half types are computed in float32.
 // Memory: scratch holds the matrix, factors and multiples; a and x are touched once.

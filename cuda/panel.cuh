@@ -217,8 +217,8 @@ __device__ __forceinline__ void split_factors(V* factors, int64_t stride, V* low
   }
 }
 
-// Steps 0 … kWidth − 1 on their pivot rows in one column: y, replaced by the multiples that the steps subtract.
-// lower: the first row's, see split_factors; divisions: by the pivots.
+// Steps 0 … kWidth − 1 on their pivot rows in one column: y, replaced by the multiples that the steps
+// subtract. lower: the first row's, see split_factors; divisions: by the pivots.
 template <int kWidth, int kStride, class V>
 __device__ __forceinline__ void solve_pivot_rows(V (&y)[kWidth], const V* lower,
                                                  const Division<V>* divisions) {

@@ -84,7 +84,7 @@ def test_kernels_with_address_and_undefined_behaviour_sanitisers(compiler, tmp_p
 
 
 def test_devices_that_are_too_old_are_named(compiler, tmp_path):
-    flags = [*_EMULATED, "-DJAXINV_CUDA_MACHINE_CODE=80,90", "-DJAXINV_CUDA_PTX=90"]
+    flags = [*EMULATED, "-DJAXINV_CUDA_MACHINE_CODE=80,90", "-DJAXINV_CUDA_PTX=90"]
     sources = ["cuda/devices.cc", "tests/cpp/devices_test.cc", "tests/cpp/simt/simt.cc"]
     program = build(compiler, tmp_path, sources, flags)
     for capability in ("8.0", "8.9", "9.0", "10.3", "12.0"):

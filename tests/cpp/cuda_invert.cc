@@ -1,6 +1,6 @@
-// Inverts the matrices on its standard input by a CUDA kernel of the large sizes on the SIMT emulator. Input: five
-// 64-bit integers (dtype, n, batch, seed, kernel: 0 block, 1 grid, 2 grid with panels of several rows per
-// thread), then the matrices. Output: inverses, info, mantissas, exponents. Argument: a barrier to leave out.
+// Inverts the matrices on its standard input by a CUDA kernel of the large sizes on the SIMT emulator. Input:
+// five 64-bit integers (dtype, n, batch, seed, kernel: 0 block, 1 grid, 2 grid with panels in memory), then the
+// matrices. Output: inverses, info, mantissas, exponents. Argument: a barrier to leave out.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
