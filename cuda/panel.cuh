@@ -202,8 +202,8 @@ struct Panel {
 };
 
 // Takes the factors of the pivot rows of steps first … first + width − 1 apart: those of earlier steps go to
-// lower[d][step] (rows of kStride numbers), for a row to be brought to its own step; what stays finishes it from
-// there. A warp per row, the first warp the last one: right after the steps that needs no barrier.
+// lower[d][step] (rows of kStride numbers), for a row to be brought to its own step; what stays finishes it
+// from there. A warp per row, the first warp the last one: right after the steps that needs no barrier.
 template <int kStride, class V>
 __device__ __forceinline__ void split_factors(V* factors, int64_t stride, V* lower,
                                               const int32_t* pivot_rows, int first, int width) {

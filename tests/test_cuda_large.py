@@ -8,8 +8,7 @@ import pytest
 from matrices import DTYPES
 from programs import EMULATED, ROOT, build, find_compiler
 
-BLOCK, GRID, TALL = range(3)  # TALL: the grid with panels of several rows per thread
-KERNELS = {"block": BLOCK, "grid": GRID, "tall": TALL}
+KERNELS = {"block": 0, "grid": 1, "tall": 2}  # tall: the grid with panels in memory
 
 
 @pytest.fixture(scope="module")
