@@ -9,14 +9,16 @@
 
 namespace jaxinv::cuda {
 
+constexpr int kGridPanelRows = 2, kGridPanelWarps = 16;  // 1024 rows at most
 template <class V>
-using GridPanel = Panel<V, Grid<V>::kWidth, 2, 16>;
+using GridPanel = Panel<V, Grid<V>::kWidth, kGridPanelRows, kGridPanelWarps>;
 template <class V>
-using GridPanelShared = PanelShared<V, Grid<V>::kWidth, 16>;
+using GridPanelShared = PanelShared<V, Grid<V>::kWidth, kGridPanelWarps>;
 
 // Steps k + first … of a matrix of at most 1024 rows; one block per matrix.
 template <class V>
-__global__ void __launch_bounds__(512, 1) panel_grid(Grid<V> g, int k, int first, int width) {
+__global__ void __launch_bounds__(kGridPanelWarps* kWarpSize, 1)
+    panel_grid(Grid<V> g, int k, int first, int width) {
   const GridMatrix<V> m(g, blockIdx.x);
   if (m.info) return;
   const int thread = int(threadIdx.x), start = k + first;
@@ -33,7 +35,7 @@ __global__ void __launch_bounds__(512, 1) panel_grid(Grid<V> g, int k, int first
     return;
   }
   JAXINV_UNROLL
-  for (int r = 0; r < 2; ++r) {
+  for (int r = 0; r < kGridPanelRows; ++r) {
     if (panel.own[r] >= 0) m.order[panel.row(r)] = start + panel.own[r];
   }
   split_factors<Grid<V>::kSteps>(m.factors, g.stride, m.lower, panel.shared.pivot_rows, first,

@@ -3,7 +3,7 @@
 // register-tiled product updates everything; rows never move, the store puts rows and columns in order.
 // Lanes: two rows per thread in the panel, a column in the pivot rows, tiles of 8 rows × 16 bytes in the
 // product.
-// n: from 33 to what shared memory holds. dtypes: all; half types are computed in float32.
+// n: from where warps end to what shared memory holds. dtypes: all; half types are computed in float32.
 // Memory: the matrix, the panel's factors and multiples in shared memory; one read, one write of global memory.
 #pragma once
 
@@ -88,7 +88,7 @@ __device__ __forceinline__ int eliminate_block(BlockShared<V>& s, V* matrix, V* 
     panel.load(matrix + k, stride, n, n - k, s.order);
     const int failed = panel.eliminate();
     JAXINV_UNROLL
-    for (int r = 0; r < 2; ++r) {
+    for (int r = 0; r < B::kPanelRows; ++r) {
       if (panel.own[r] >= 0) s.order[panel.row(r)] = k + panel.own[r];
     }
     if (thread < width) {

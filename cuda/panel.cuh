@@ -53,8 +53,8 @@ struct PanelShared {
   alignas(16) V rows[2][kWarps][kWidth];  // the best row of each warp
   Key<V> keys[2][kWarps];                 // what it offers as pivot
   int32_t places[2][kWarps];              // which row it is
-  alignas(
-      16) V multiples[kWarps][kWidth];  // the pivot row divided by the pivot: each warp has a copy
+  // The pivot row divided by the pivot: each warp has a copy.
+  alignas(16) V multiples[kWarps][kWidth];
   V pivots[kWidth];
   int32_t pivot_rows[kWidth];
 };
@@ -78,13 +78,12 @@ struct Panel {
   PanelShared<V, kWidth, kWarps>& shared;
   V* factors;  // factors[c * stride + i]: what step c subtracts of its multiple in row i < stride
   int64_t stride;
-  int threads;  // whole warps
-  int width;    // steps of this panel
-  int own
-      [kRows];  // the step that a row was the pivot row of; kFree: of none yet; kTaken: of an earlier one
+  int threads;         // whole warps
+  int width;           // steps of this panel
+  int own[kRows];      // the step that a row was the pivot row of, or one of the constants below
   V x[kRows][kWidth];  // what is left of the rows: the column of the next step comes first
 
-  static constexpr int kFree = -1, kTaken = -2;
+  static constexpr int kFree = -1, kTaken = -2;  // of none yet; of one before the panel
 
   __device__ __forceinline__ Panel(PanelShared<V, kWidth, kWarps>& shared, V* factors,
                                    int64_t stride, int threads, int width)
