@@ -1,5 +1,7 @@
 #include "core/plan.h"
 
+#include "core/workspace.h"
+
 namespace jaxinv {
 namespace {
 
@@ -59,11 +61,75 @@ Plan plan_cpu(Op op, int64_t n, DType dtype, Algorithm algorithm) {
   }
 }
 
+// Of all devices that CUDA kernels are compiled for: sm_75.
+constexpr int64_t kSmallestSharedBytes = 64 << 10;
+int block_max(DType dtype, int64_t shared_bytes) {
+  return inverse_block_max(arithmetic_bytes(dtype), shared_bytes);
+}
+
+Plan plan_cuda(Op op, int64_t n, DType dtype, Algorithm algorithm) {
+  if (n == 0) {
+    return {algorithm, "portable", "XLA", "n = 0: there is nothing to compute"};
+  }
+  auto up_to = [](int64_t edge) { return "n <= " + std::to_string(edge) + ": "; };
+  auto above = [](int64_t edge) { return "n > " + std::to_string(edge) + ": "; };
+  if (op == Op::kTripleProduct) {
+    switch (algorithm) {
+      case Algorithm::kThread:
+        return {algorithm, "fused triple product, one triple of matrices per thread",
+                "cuda/triple_product_thread",
+                up_to(kTripleProductThreadMax) + "the registers of a thread hold them"};
+      case Algorithm::kWarp:
+        return {algorithm, "fused triple product, one row per lane of a warp",
+                "cuda/triple_product_warp",
+                up_to(kTripleProductMax) + "three operands read once, one result written"};
+      default:
+        return {algorithm, "two matrix products at full precision", "XLA dot_general",
+                above(kTripleProductMax) + "arithmetic, no longer memory, is the limit"};
+    }
+  }
+  switch (algorithm) {
+    case Algorithm::kThread:
+      return {algorithm, "Gauss-Jordan with partial pivoting, one matrix per thread",
+              "cuda/inverse_thread",
+              up_to(inverse_thread_max(dtype)) + "the registers of a thread hold it"};
+    case Algorithm::kWarp:
+      return {
+          algorithm, "Gauss-Jordan with partial pivoting, one row per lane of a warp",
+          "cuda/inverse_warp",
+          up_to(inverse_warp_max(dtype)) + "a warp holds the matrix in registers, no row moves"};
+    case Algorithm::kBlock:
+      return {algorithm,
+              "blocked Gauss-Jordan with partial pivoting, one matrix per block of threads",
+              "cuda/inverse_block",
+              up_to(block_max(dtype, DeviceLimits().shared_bytes)) +
+                  "227 KB of shared memory hold it; cuda/inverse_grid on devices with less: " +
+                  std::to_string(block_max(dtype, kSmallestSharedBytes)) + " at most with 64 KB"};
+    default:
+      return {algorithm, "blocked Gauss-Jordan with partial pivoting, one matrix by many blocks",
+              "cuda/inverse_grid",
+              above(block_max(dtype, DeviceLimits().shared_bytes)) +
+                  "panels of columns, then register-tiled rank-k updates of the rest"};
+  }
+}
+
+Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, const DeviceLimits& limits) {
+  const bool inverse = op == Op::kInverse;
+  if (n <= (inverse ? inverse_thread_max(dtype) : kTripleProductThreadMax)) {
+    return Algorithm::kThread;
+  }
+  if (n <= (inverse ? inverse_warp_max(dtype) : kTripleProductMax)) return Algorithm::kWarp;
+  if (!inverse) return Algorithm::kPortable;
+  return n <= block_max(dtype, limits.shared_bytes) ? Algorithm::kBlock : Algorithm::kGrid;
+}
+
 }  // namespace
 
-Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
+Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure,
+                    const DeviceLimits& limits) {
   (void)structure;  // one structure so far
-  if (backend != Backend::kCpu || n == 0) return Algorithm::kPortable;
+  if (backend == Backend::kMetal || n == 0) return Algorithm::kPortable;
+  if (backend == Backend::kCuda) return algorithm_cuda(op, n, dtype, limits);
   if (op == Op::kTripleProduct) {
     return n <= kTripleProductMax ? Algorithm::kLanes : Algorithm::kPortable;
   }
@@ -76,16 +142,28 @@ Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure st
   return n <= inverse_columns_max(dtype) ? Algorithm::kColumns : Algorithm::kBlocked;
 }
 
+int64_t workspace(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
+  const DeviceLimits smallest{kSmallestSharedBytes};
+  const bool grid = algorithm(backend, op, n, dtype, structure, smallest) == Algorithm::kGrid;
+  return grid ? inverse_grid_bytes(n, arithmetic_bytes(dtype)) : 0;
+}
+
 Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
+  const Algorithm chosen = algorithm(backend, op, n, dtype, structure);
+  Plan answer;
   switch (backend) {
     case Backend::kCpu:
-      return plan_cpu(op, n, dtype, algorithm(backend, op, n, dtype, structure));
+      answer = plan_cpu(op, n, dtype, chosen);
+      break;
     case Backend::kCuda:
-      return {Algorithm::kPortable, "portable", "XLA", "jaxinv has no CUDA kernels yet"};
+      answer = plan_cuda(op, n, dtype, chosen);
+      break;
     case Backend::kMetal:
-      return {Algorithm::kPortable, "portable", "XLA", "jaxinv has no Metal kernels yet"};
+      answer = {Algorithm::kPortable, "portable", "XLA", "jaxinv has no Metal kernels yet"};
+      break;
   }
-  return {};
+  answer.workspace = workspace(backend, op, n, dtype, structure);
+  return answer;
 }
 
 }  // namespace jaxinv

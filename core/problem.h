@@ -24,6 +24,22 @@ constexpr int kLuLanesMax = 16;
 // Triple products in one pass: above, two matrix products.
 constexpr int kTripleProductMax = 32;
 
+// Ranges of n on CUDA. One matrix per thread as long as its registers hold it: fewer than 100 words of 4 bytes.
+constexpr int inverse_thread_max(DType dtype) {
+  switch (dtype) {
+    case DType::kC128:
+      return 4;
+    case DType::kF64:
+    case DType::kC64:
+      return 7;
+    default:
+      return 8;
+  }
+}
+// One row per lane of a warp, in its registers.
+constexpr int inverse_warp_max(DType dtype) { return dtype == DType::kC128 ? 20 : 32; }
+constexpr int kTripleProductThreadMax = 4;
+
 // Inverts `batch` row-major n × n matrices. `info`, `mantissa` and `exponent` may be null. The
 // determinant is mantissa · 2^exponent, the mantissa of the arithmetic's dtype (float32 for half
 // types).
@@ -37,6 +53,7 @@ struct InverseProblem {
   int32_t* info;
   void* mantissa;
   int32_t* exponent;
+  void* scratch = nullptr;  // workspace() bytes for each matrix, null where that is 0
 };
 
 // y = −op(l) op(g) op(r) for `batch` triples, op the transpose where the flag is set.

@@ -1,5 +1,5 @@
-// The arithmetic that the small-matrix bodies ask of a value type, for plain scalars (a GPU thread,
-// a test). cpu/simd.h gives the same functions for SIMD vectors. JAXINV_NAMESPACE keeps each
+// The arithmetic that the small-matrix bodies ask of a value type, for plain scalars, real and complex (a GPU
+// thread, a test). cpu/simd.h gives the same functions for SIMD vectors. JAXINV_NAMESPACE keeps each
 // instruction set's copies apart: the linker must never pick an AVX-512 copy for an older machine.
 #pragma once
 
@@ -14,7 +14,9 @@
 #define JAXINV_UNROLL _Pragma("unroll")
 #else
 #define JAXINV_INLINE inline __attribute__((always_inline))
+#ifndef JAXINV_UNROLL  // tests of GPU kernels on the CPU compile faster without
 #define JAXINV_UNROLL _Pragma("GCC unroll 16")
+#endif
 #endif
 
 namespace jaxinv {
@@ -33,9 +35,35 @@ struct Types<float> {
 template <>
 struct Types<double> {
   using Real = double;
-  using Index = int64_t;
+  using Index = int32_t;
   using Mask = bool;
 };
+
+template <class R>
+struct alignas(2 * sizeof(R)) Complex {
+  R re, im;
+  Complex() = default;
+  JAXINV_INLINE constexpr Complex(R re, R im) : re(re), im(im) {}
+  JAXINV_INLINE constexpr explicit Complex(R re) : re(re), im(0) {}
+};
+template <class R>
+struct Types<Complex<R>> {
+  using Real = R;
+  using Index = int32_t;
+  using Mask = bool;
+};
+template <class R>
+JAXINV_INLINE Complex<R> operator-(Complex<R> a) {
+  return {-a.re, -a.im};
+}
+template <class R>
+JAXINV_INLINE Complex<R> operator*(Complex<R> a, R b) {
+  return {a.re * b, a.im * b};
+}
+template <class R>
+JAXINV_INLINE Complex<R> operator*(Complex<R> a, Complex<R> b) {
+  return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
 
 // The scalar a value type is made of.
 template <class Real>
@@ -55,10 +83,18 @@ JAXINV_INLINE float select(bool mask, float a, float b) { return mask ? a : b; }
 JAXINV_INLINE double select(bool mask, double a, double b) { return mask ? a : b; }
 JAXINV_INLINE int32_t select(bool mask, int32_t a, int32_t b) { return mask ? a : b; }
 JAXINV_INLINE int64_t select(bool mask, int64_t a, int64_t b) { return mask ? a : b; }
+template <class R>
+JAXINV_INLINE Complex<R> select(bool mask, Complex<R> a, Complex<R> b) {
+  return {mask ? a.re : b.re, mask ? a.im : b.im};
+}
 
 // |x|; |re| + |im| for complex.
 JAXINV_INLINE float magnitude(float x) { return x < 0 ? -x : x; }
 JAXINV_INLINE double magnitude(double x) { return x < 0 ? -x : x; }
+template <class R>
+JAXINV_INLINE R magnitude(Complex<R> x) {
+  return magnitude(x.re) + magnitude(x.im);
+}
 
 // What the pivot search compares: |x| (|re| + |im| for complex), infinite for NaN.
 JAXINV_INLINE float pivot_key(float x) {
@@ -69,11 +105,19 @@ JAXINV_INLINE double pivot_key(double x) {
   double size = x < 0 ? -x : x;
   return size == size ? size : __builtin_inf();
 }
+template <class R>
+JAXINV_INLINE R pivot_key(Complex<R> x) {
+  return pivot_key(magnitude(x));
+}
 
 // True for a pivot that is zero or not finite (x - x is NaN for both NaN and Inf).
 template <class S>
 JAXINV_INLINE bool bad_pivot(S x) {
   return x == 0 || x - x != 0;
+}
+template <class R>
+JAXINV_INLINE bool bad_pivot(Complex<R> x) {
+  return (x.re == 0 && x.im == 0) || x.re - x.re != 0 || x.im - x.im != 0;
 }
 
 // An exact power of two near 1/|x|: x · pivot_scale(x) lies in [1, 4) for every normal x, and stays
@@ -95,6 +139,12 @@ JAXINV_INLINE double pivot_scale(double x) {
   return x;
 }
 
+template <class R>
+JAXINV_INLINE R pivot_scale(Complex<R> x) {
+  R re = magnitude(x.re), im = magnitude(x.im);
+  return pivot_scale(re > im ? re : im);
+}
+
 // Pivots above kUsualPivot, of matrices whose squares add up to less than kUsualSquares, need no care: far from
 // where squares, reciprocals and their products leave the range.
 template <class Real>
@@ -102,13 +152,47 @@ constexpr double kUsualPivot = sizeof(typename Scalar<Real>::type) == 4 ? 0x1p-5
 template <class Real>
 constexpr double kUsualSquares = sizeof(typename Scalar<Real>::type) == 4 ? 0x1p100 : 0x1p800;
 
+#ifdef __CUDA_ARCH__
+// The hardware's estimate, refined: for numbers scaled near 1, as pivots are, without the branches of a
+// division.
+JAXINV_INLINE float reciprocal(float x) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return __fmaf_rn(r, __fmaf_rn(-x, r, 1.f), r);
+}
+JAXINV_INLINE double reciprocal(double x) {
+  double r;
+  asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(r) : "d"(x));
+  r = __fma_rn(r, __fma_rn(-x, r, 1.), r);
+  return __fma_rn(r, __fma_rn(-x, r, 1.), r);
+}
+#else
 JAXINV_INLINE float reciprocal(float x) { return 1 / x; }
 JAXINV_INLINE double reciprocal(double x) { return 1 / x; }
+#endif
+template <class R>
+JAXINV_INLINE Complex<R> reciprocal(Complex<R> x) {  // of a number already scaled near 1
+  R r = reciprocal(x.re * x.re + x.im * x.im);
+  return {x.re * r, -(x.im * r)};
+}
 
 // c − a b
 template <class S>
 JAXINV_INLINE S fnma(S a, S b, S c) {
   return c - a * b;
+}
+template <class R>
+JAXINV_INLINE Complex<R> fnma(Complex<R> a, Complex<R> b, Complex<R> c) {
+  return {c.re - a.re * b.re + a.im * b.im, c.im - a.re * b.im - a.im * b.re};
+}
+// c + a b
+template <class S>
+JAXINV_INLINE S fma(S a, S b, S c) {
+  return c + a * b;
+}
+template <class R>
+JAXINV_INLINE Complex<R> fma(Complex<R> a, Complex<R> b, Complex<R> c) {
+  return {c.re + a.re * b.re - a.im * b.im, c.im + a.re * b.im + a.im * b.re};
 }
 
 }  // namespace JAXINV_NAMESPACE

@@ -111,9 +111,11 @@ def _load() -> tuple[ModuleType | None, str]:
     if reason:
         return _jaxinv, reason
     _jaxinv.select_isa(_switches["JAXINV_ISA"])
+    # CUDA's are registered without asking for a device: the driver must not be started by an import (a forked
+    # child could not use it), and a loaded program may call them before anything is lowered.
     for platform, targets in _jaxinv.targets().items():
-        for name, capsule in targets.items():
-            jax.ffi.register_ffi_target(name, capsule, platform=platform)
+        for name, handlers in targets.items():
+            jax.ffi.register_ffi_target(name, handlers, platform=platform)
             jax.ffi.register_ffi_target_as_batch_partitionable(name)
     return _jaxinv, ""
 
@@ -167,25 +169,39 @@ def _plan(backend: str, op: str, n: int, dtype: str, structure: str) -> dict[str
 
 
 def plan(backend: str, op: str, n: int, dtype, structure: str = "general") -> dict[str, Any]:
-    """What would run: native (bool), algorithm, kernel, reason."""
-    reason = _unavailable(backend)
+    """What a program compiled in this process runs: native (bool), algorithm, kernel, reason, workspace.
+
+    `workspace` is scratch memory in bytes per matrix. A program for CUDA may be compiled where there is no
+    GPU (`jax.export`, lowering for another platform): it calls the kernels if this build has them.
+    """
+    reason = _portable_reason(backend)
     if reason:
         return {"native": False, "algorithm": "portable", "kernel": "XLA", "reason": reason}
-    return _plan(backend, op, n, np.dtype(dtype).name, structure)
+    planned = _plan(backend, op, n, np.dtype(dtype).name, structure)
+    assert _module is not None
+    if planned["native"] and not _module.compiles_for(backend):
+        reason = f"{_module.unavailable(backend)}; with kernels: {planned['kernel']}, {planned['reason']}"
+        return {"native": False, "algorithm": "portable", "kernel": "XLA", "reason": reason}
+    return planned
 
 
-def serves(platform: str, op: str, n: int, dtype, static: dict[str, Any]) -> bool:
-    """True when a native kernel runs this operation on this platform."""
-    structure = static.get("structure", "general")
-    return bool(plan(PLATFORMS[platform], op, n, dtype, structure)["native"])
+def lowered_plan(platform: str, op: str, n: int, dtype, static: dict[str, Any]) -> dict[str, Any]:
+    """The plan for an operation with its static parameters on a platform of JAX."""
+    return plan(PLATFORMS[platform], op, n, dtype, static.get("structure", "general"))
 
 
-def _unavailable(backend: str) -> str:
+def _portable_reason(backend: str) -> str:
+    """Why the plan is not asked at all."""
     if backend in _disabled:
         return f"disabled (JAXINV_DISABLE={','.join(sorted(_disabled))})"
     if _reason or _module is None:
         return _reason
-    return _module.unavailable(backend)
+    return ""
+
+
+def _unavailable(backend: str) -> str:
+    reason = _portable_reason(backend)
+    return reason if reason or _module is None else _module.unavailable(backend)
 
 
 def backends() -> list[Backend]:
@@ -194,7 +210,8 @@ def backends() -> list[Backend]:
     Returns:
       A list of `Backend(name, available, reason, device, version, kernel_set)`, one for each native
       backend. Where `available` is False, `reason` says why in words and the platform is served by the
-      portable path. Nothing is initialised by asking.
+      portable path. No backend of JAX is started by asking; NVIDIA's driver is asked for its devices where
+      this build has CUDA kernels. Programs for CUDA can be compiled with them also where there is no GPU.
     """
     version = getattr(_module, "__version__", None)
     out = []
@@ -205,7 +222,7 @@ def backends() -> list[Backend]:
                 name=name,
                 available=not reason,
                 reason=reason,
-                device=_module.device(name) if _module is not None and not _reason else None,
+                device=(_module.device(name) or None) if _module is not None and not _reason else None,
                 version=version,
                 kernel_set=None if reason or _module is None else _module.kernel_set(name),
             )

@@ -172,9 +172,16 @@ class Operation:
     def _lower(self, platform, portable_lowering, ctx, *operands, **static):
         aval = ctx.avals_in[0]
         n = aval.shape[-1]
-        if not _native.serves(platform, self.name, n, aval.dtype, static):
+        plan = _native.lowered_plan(platform, self.name, n, aval.dtype, static)
+        if not plan["native"]:
             return portable_lowering(ctx, *operands, **static)
         rank = self._batch_rank(aval)
+        results = len(ctx.avals_out)
+        if plan["workspace"]:
+            # Scratch memory is one more result, so that it is sharded with the batch, and dropped.
+            shape = (*aval.shape[:rank], plan["workspace"])
+            scratch = ctx.avals_out[0].update(shape=shape, dtype=np.dtype(np.uint8))
+            ctx = ctx.replace(avals_out=[*ctx.avals_out, scratch])
         extra = {"mhlo.frontend_attributes": mlir.ir_attribute({"num_batch_dims": str(rank)})}
         avals = (*ctx.avals_in, *ctx.avals_out)
         if all(isinstance(d, int) for a in avals for d in a.shape):
@@ -182,7 +189,7 @@ class Operation:
         # Attributes are NumPy-typed: a Python int would arrive as i64.
         attributes = {k: np.bool_(v) if isinstance(v, bool) else v for k, v in static.items()}
         lowering = jax.ffi.ffi_lowering(_native.target(self.name), extra_attributes=extra)
-        return lowering(ctx, *operands, **attributes)
+        return lowering(ctx, *operands, **attributes)[:results]
 
 
 def define(

@@ -71,7 +71,7 @@ def test_sizes(text, expected):
         (["--dtypes", "float32,int8"], "argument --dtypes: expected names of float16, bfloat16"),
         (["--megabytes", "16,-1"], "argument --megabytes: expected a number above 0, got '-1'"),
         (["--megabytes", "inf"], "argument --megabytes: expected a number above 0, got 'inf'"),
-        (["--peers", "jaxinv,octave"], "jnp-1, adjugate, numpy, torch, mlx, got 'octave'"),
+        (["--peers", "jaxinv,octave"], "adjugate, numpy, torch, torch-ex, cupy, cublas, mlx, got 'octave'"),
         (["--rounds", "0"], "argument --rounds: expected a number of 1 or more, got '0'"),
         (["--timeout", "soon"], "argument --timeout: expected a number above 0, got 'soon'"),
         (["--output", "no/such/folder"], "argument --output: no folder 'no/such/folder'"),
@@ -283,6 +283,7 @@ def test_slower_than_a_peer_is_marked(capsys):
 
 def test_the_other_suites(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(suite, "_LATENCY_BATCHES", (1, 2))
+    monkeypatch.setattr(suite, "_LOSS_BATCHES", (1,))
     given = ["bench", "--suite", "all", "--sizes", "2", "--megabytes", "0.001", "--peers", "jaxinv,adjugate"]
     monkeypatch.setattr("jaxinv._cli.bench.accuracy.SIZES", (2,))
     given += ["--rounds", "1", "--dtypes", "float32", "--output", str(tmp_path)]

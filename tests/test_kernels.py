@@ -1,6 +1,5 @@
 """The C++ core apart from JAX: built here with sanitisers, and with vectors wider than this machine's."""
 
-import os
 import pathlib
 import platform
 import shutil
@@ -8,8 +7,8 @@ import subprocess
 
 import pytest
 from conftest import missing
+from programs import ROOT, build_and_run, find_compiler
 
-_ROOT = pathlib.Path(__file__).parent.parent
 _X86 = platform.machine() in ("x86_64", "AMD64")
 _SET = ("avx2", "kAvx2", ["-mavx2", "-mfma"]) if _X86 else ("neon", "kNeon", [])
 
@@ -19,22 +18,10 @@ tests = pytest.mark.parametrize("test", ["kernels_test", "systems_test"])
 
 @pytest.fixture(scope="module")
 def compiler() -> str:
-    name = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if not name:
-        missing("compiler", "there is no C++ compiler")
+    name = find_compiler()
     if _X86 and "avx2" not in pathlib.Path("/proc/cpuinfo").read_text():
         missing("compiler", "this processor has no AVX2")
     return name
-
-
-def _build_and_run(compiler, folder, sources, flags):
-    program = folder / "program"
-    command = [compiler, "-std=c++17", "-O1", "-g1", "-I.", "-Wall", "-Wno-psabi", *flags, *sources]
-    built = subprocess.run([*command, "-o", str(program)], cwd=_ROOT, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    done = subprocess.run([str(program)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def _kernels(compiler, folder, test, flags):
@@ -43,7 +30,7 @@ def _kernels(compiler, folder, test, flags):
         *("-ffp-contract=fast", "-fno-strict-aliasing", *instructions, *flags),
         *(f"-DJAXINV_NAMESPACE={name}", f"-DJAXINV_KERNEL_SET={kernel_set}"),
     ]
-    return _build_and_run(compiler, folder, ["cpu/kernels.cc", f"tests/cpp/{test}.cc"], flags)
+    return build_and_run(compiler, folder, ["cpu/kernels.cc", f"tests/cpp/{test}.cc"], flags)
 
 
 @tests
@@ -72,7 +59,7 @@ def test_neon_kernels_under_emulation(tmp_path, test):
     flags = ["-std=c++17", "-O1", "-I.", "-ffp-contract=fast", "-fno-strict-aliasing", "-static"]
     flags += ["-DJAXINV_NAMESPACE=neon", "-DJAXINV_KERNEL_SET=kNeon"]
     sources = ["cpu/kernels.cc", f"tests/cpp/{test}.cc", "-o", str(program)]
-    subprocess.run([tools[0], *flags, *sources], cwd=_ROOT, check=True)
+    subprocess.run([tools[0], *flags, *sources], cwd=ROOT, check=True)
     done = subprocess.run([tools[1], str(program)], capture_output=True, text=True, timeout=600)
     assert done.stdout == "0 failures\n", done.stdout + done.stderr
 
@@ -80,4 +67,4 @@ def test_neon_kernels_under_emulation(tmp_path, test):
 @pytest.mark.sanitisers
 def test_parallel_for_with_thread_sanitiser(compiler, tmp_path):
     sources = ["cpu/parallel_for.cc", "tests/cpp/parallel_for_test.cc"]
-    assert _build_and_run(compiler, tmp_path, sources, ["-fsanitize=thread", "-pthread"]) == "0 wrong\n"
+    assert build_and_run(compiler, tmp_path, sources, ["-fsanitize=thread", "-pthread"]) == "0 wrong\n"

@@ -5,10 +5,12 @@ import re
 import jax
 import numpy as np
 import pytest
+from conftest import missing
 from jax import numpy as jnp
 from matrices import DTYPES
 
 import jaxinv
+from jaxinv import _native
 
 
 def _lowered(function, n, dtype, platform, batch=64):
@@ -72,6 +74,58 @@ def _other_operations(text, n):
     found = set(re.findall(rf"= \S*\[64,{n},{n}\]\S* ([\w-]+)\(", text))
     assert "parameter" in found  # the pattern reads this text
     return found - {"parameter", "custom-call", "get-tuple-element"}
+
+
+@pytest.fixture
+def cuda_kernels() -> None:
+    """Programs for CUDA call kernels: this build has them, with or without a GPU at hand."""
+    plan = _native.plan("cuda", "inverse", 3, np.float32)
+    if not plan["native"]:
+        missing("cuda-compile", plan["reason"])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 3, 8, 17, 20, 32])
+def test_lowered_for_cuda_to_one_call_each(cuda_kernels, dtype, n):
+    """On arrays of the batch's matrices: a call for the inverse, one for its cotangent, and nothing else."""
+    calls = ["jaxinv_inverse"]
+    for function, expected in ((jaxinv.inv, calls), (_cotangent, [*calls, "jaxinv_triple_product"])):
+        text = _lowered(function, n, DTYPES[dtype], "cuda").as_text()
+        assert sorted(re.findall(r"stablehlo.custom_call @(\w+)\(", text)) == expected
+        lines = [line for line in text.splitlines() if f"tensor<64x{n}x{n}x" in line]
+        found = {name for line in lines for name in re.findall(r"stablehlo\.(\w+)", line)}
+        assert found == {"custom_call"}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [33, 57, 107, 300])
+def test_large_sizes_lowered_for_cuda_to_one_call_with_scratch(cuda_kernels, dtype, n):
+    """Scratch memory, where a device may need it, is one more result that nobody sees."""
+    workspace = _native.plan("cuda", "inverse", n, DTYPES[dtype])["workspace"]
+    assert bool(workspace) == (n > {4: 106, 8: 78, 16: 57}[max(DTYPES[dtype].itemsize, 4)])
+    text = _lowered(jaxinv.inv, n, DTYPES[dtype], "cuda").as_text()
+    assert re.findall(r"stablehlo.custom_call @(\w+)\(", text) == ["jaxinv_inverse"]
+    assert text.count("xui8>") == text.count(f"tensor<64x{workspace}xui8>")
+    assert bool(text.count("xui8>")) == bool(workspace)
+    lines = [line for line in text.splitlines() if f"tensor<64x{n}x{n}x" in line]
+    assert {name for line in lines for name in re.findall(r"stablehlo\.(\w+)", line)} == {"custom_call"}
+
+
+def test_lowered_for_cuda_keeps_row_major_layouts(cuda_kernels):
+    text = _lowered(_cotangent, 8, np.float32, "cuda").as_text()
+    (call,) = [line for line in text.splitlines() if "@jaxinv_triple_product" in line]
+    assert call.count("dense<[2, 1, 0]>") == 4
+    assert "transpose_l = true" in call and "transpose_r = true" in call
+
+
+def test_scratch_memory_is_one_more_result_and_dropped(native, monkeypatch):
+    plan = {"native": True, "workspace": 48}
+    monkeypatch.setattr(_native, "lowered_plan", lambda *_: plan)
+    lowered = _lowered(jaxinv.inv, 3, np.float32, "cpu")
+    (call,) = [line for line in lowered.as_text().splitlines() if "@jaxinv_inverse" in line]
+    assert "-> (tensor<64x3x3xf32>, tensor<64x48xui8>)" in call
+    assert "([i, j, k])->([i, l, m], [i, n])" in call
+    assert lowered.out_info.shape == (64, 3, 3)
 
 
 def test_results_nobody_asked_for_are_not_computed(native):

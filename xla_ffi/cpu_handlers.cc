@@ -25,7 +25,8 @@ xffi::Error launch(const char* handler, const Problem& problem, xffi::ThreadPool
 xffi::Error inverse(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::RemainingRets results,
                     std::string_view structure, bool with_info, bool with_det) {
   InverseProblem problem;
-  JAXINV_RETURN_IF_ERROR(decode_inverse(a, results, structure, with_info, with_det, problem));
+  JAXINV_RETURN_IF_ERROR(
+      decode_inverse(Backend::kCpu, a, results, structure, with_info, with_det, problem));
   return launch("jaxinv_inverse", problem, pool);
 }
 

@@ -8,6 +8,10 @@
 #include "core/plan.h"
 #include "cpu/isa.h"
 #include "xla_ffi/cpu_handlers.h"
+#ifdef JAXINV_HAS_CUDA
+#include "cuda/launch.h"
+#include "xla_ffi/cuda_handlers.h"
+#endif
 
 namespace nb = nanobind;
 
@@ -46,6 +50,7 @@ nb::dict plan_dict(const std::string& backend, const std::string& op, int64_t n,
   out["algorithm"] = answer.description;
   out["kernel"] = answer.kernel;
   out["reason"] = answer.reason;
+  out["workspace"] = answer.workspace;
   return out;
 }
 
@@ -65,6 +70,19 @@ nb::dict targets() {
   cpu["jaxinv_determinant"] = capsule(ffi::cpu_determinant);
   nb::dict out;
   out["cpu"] = cpu;
+#ifdef JAXINV_HAS_CUDA
+  auto stages = [](auto* initialize, auto* execute) {
+    nb::dict handlers;
+    handlers["initialize"] = capsule(initialize);
+    handlers["execute"] = capsule(execute);
+    return handlers;
+  };
+  nb::dict cuda;
+  cuda["jaxinv_inverse"] = stages(ffi::cuda_inverse_initialize, ffi::cuda_inverse);
+  cuda["jaxinv_triple_product"] =
+      stages(ffi::cuda_triple_product_initialize, ffi::cuda_triple_product);
+  out["CUDA"] = cuda;
+#endif
   return out;
 }
 
@@ -74,6 +92,11 @@ nb::dict yardsticks() {
   cpu["jaxinv_copy"] = capsule(ffi::cpu_copy);
   nb::dict out;
   out["cpu"] = cpu;
+#ifdef JAXINV_HAS_CUDA
+  nb::dict cuda;
+  cuda["jaxinv_copy"] = capsule(ffi::cuda_copy);
+  out["CUDA"] = cuda;
+#endif
   return out;
 }
 
@@ -83,11 +106,44 @@ std::string unavailable(const std::string& backend) {
     case Backend::kCpu:
       return "";
     case Backend::kCuda:
-      return "jaxinv has no CUDA kernels yet";
+#ifdef JAXINV_HAS_CUDA
+      return cuda::unavailable();
+#else
+      return "this build has no CUDA kernels: nvcc was not found when it was built";
+#endif
     case Backend::kMetal:
       return "jaxinv has no Metal kernels yet";
   }
   return "";
+}
+
+// Whether programs for a backend may call its kernels: also those compiled here for another machine, but not
+// where this machine's devices are too old for them.
+bool compiles_for(const std::string& backend) {
+#ifdef JAXINV_HAS_CUDA
+  if (named(kBackends, "backend", backend) == Backend::kCuda) return !cuda::refused();
+#endif
+  return unavailable(backend).empty();
+}
+
+std::string kernel_set(const std::string& backend) {
+#ifdef JAXINV_HAS_CUDA
+  if (named(kBackends, "backend", backend) == Backend::kCuda) return cuda::kernel_set();
+#endif
+  return cpu::kernel_set().name;
+}
+
+std::string device(const std::string& backend) {
+  switch (named(kBackends, "backend", backend)) {
+    case Backend::kCpu:
+      return cpu::device_name();
+    case Backend::kCuda:
+#ifdef JAXINV_HAS_CUDA
+      return cuda::device_name();
+#endif
+    default:
+      return "";
+  }
 }
 
 std::vector<std::string> kernel_sets() {
@@ -112,15 +168,8 @@ NB_MODULE(_jaxinv, m) {
   m.def("kernel_sets", kernel_sets, "Kernel sets that this machine can run, best first.");
   m.def("select_isa", cpu::select_kernel_set, nb::arg("name"),
         "Fixes the CPU's kernel set; '' takes the best.");
-  m.def(
-      "kernel_set", [](const std::string&) { return std::string(cpu::kernel_set().name); },
-      nb::arg("backend"), "The kernel set in use.");
-  m.def(
-      "device",
-      [](const std::string& backend) -> nb::object {
-        if (backend != "cpu") return nb::none();
-        std::string name = cpu::device_name();
-        return nb::str(name.c_str());
-      },
-      nb::arg("backend"), "The processor a backend runs on, or None.");
+  m.def("compiles_for", compiles_for, nb::arg("backend"),
+        "Whether programs for a backend may call its kernels.");
+  m.def("kernel_set", kernel_set, nb::arg("backend"), "The kernel set in use.");
+  m.def("device", device, nb::arg("backend"), "The processor a backend runs on, or ''.");
 }

@@ -32,7 +32,7 @@ xffi::Error columns_of(const char* handler, const xffi::AnyBuffer& b, xffi::Data
 
 }  // namespace
 
-xffi::Error decode_inverse(xffi::AnyBuffer a, xffi::RemainingRets results,
+xffi::Error decode_inverse(Backend backend, xffi::AnyBuffer a, xffi::RemainingRets results,
                            std::string_view structure, bool with_info, bool with_det,
                            InverseProblem& problem) {
   std::optional<DType> dtype = dtype_of(a.element_type());
@@ -40,14 +40,15 @@ xffi::Error decode_inverse(xffi::AnyBuffer a, xffi::RemainingRets results,
   if (structure != "general") return unsupported(kInverse, "structure");
   Matrices matrices;
   JAXINV_RETURN_IF_ERROR(split(kInverse, "a", a.dimensions(), matrices));
-  if (results.size() != size_t(1 + with_info + 2 * with_det)) {
+  const int64_t scratch = workspace(backend, Op::kInverse, matrices.n, *dtype, Structure::kGeneral);
+  if (results.size() != size_t(1 + with_info + 2 * with_det + (scratch > 0))) {
     return unsupported(kInverse, "number of results");
   }
   problem = {*dtype,           Structure::kGeneral,
              matrices.n,       matrices.batch,
              a.untyped_data(), nullptr,
              nullptr,          nullptr,
-             nullptr};
+             nullptr,          nullptr};
   size_t next = 0;
   auto take = [&](const char* name, xffi::DataType type, int64_t count, auto*& data) {
     auto result = results.get<xffi::AnyBuffer>(next++);
@@ -63,6 +64,9 @@ xffi::Error decode_inverse(xffi::AnyBuffer a, xffi::RemainingRets results,
   if (with_det) {
     JAXINV_RETURN_IF_ERROR(take("mantissa", determinant_type(*dtype), batch, problem.mantissa));
     JAXINV_RETURN_IF_ERROR(take("exponent", xffi::DataType::S32, batch, problem.exponent));
+  }
+  if (scratch) {
+    JAXINV_RETURN_IF_ERROR(take("scratch", xffi::DataType::U8, batch * scratch, problem.scratch));
   }
   return xffi::Error::Success();
 }

@@ -3,12 +3,14 @@
 
 #include <string_view>
 
+#include "core/plan.h"
 #include "xla_ffi/decode.h"
 
 namespace jaxinv::ffi {
 
-// Results, in order: the inverse; with `with_info` info; with `with_det` mantissa and exponent.
-xffi::Error decode_inverse(xffi::AnyBuffer a, xffi::RemainingRets results,
+// Results, in order: the inverse; with `with_info` info; with `with_det` mantissa and exponent; scratch memory
+// where the backend's plan has a workspace.
+xffi::Error decode_inverse(Backend backend, xffi::AnyBuffer a, xffi::RemainingRets results,
                            std::string_view structure, bool with_info, bool with_det,
                            InverseProblem& problem);
 

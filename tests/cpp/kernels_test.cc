@@ -1,50 +1,12 @@
 // The CPU kernels apart from JAX, for a build with sanitisers: every dtype over the ranges of both
 // algorithms, buffers of exactly the size that is needed, at every alignment an element can have.
-#include <cmath>
-#include <complex>
-#include <cstdio>
-#include <cstdlib>
 #include <random>
-#include <vector>
 
 #include "core/small_inverse.h"
 #include "tests/cpp/testing.h"
 
 namespace jaxinv {
 namespace {
-
-long double norm(const Matrix& a, int64_t n) {
-  long double largest = 0;
-  for (int64_t j = 0; j < n; ++j) {
-    long double sum = 0;
-    for (int64_t i = 0; i < n; ++i) sum += std::abs(a[i * n + j]);
-    largest = std::max(largest, sum);
-  }
-  return largest;
-}
-
-Matrix multiply(const Matrix& a, const Matrix& b, int64_t n) {
-  Matrix c(n * n);
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t k = 0; k < n; ++k) {
-      for (int64_t j = 0; j < n; ++j) c[i * n + j] += a[i * n + k] * b[k * n + j];
-    }
-  }
-  return c;
-}
-
-// ‖I − a x‖ in units of n ε ‖a‖ ‖x‖; half types carry the rounding of the result, one unit of theirs.
-long double residual(const Matrix& a, const Matrix& x, int64_t n, long double epsilon) {
-  Matrix r = multiply(a, x, n);
-  for (int64_t i = 0; i < n; ++i) r[i * n + i] -= 1;
-  return norm(r, n) / (n * epsilon * norm(a, n) * norm(x, n));
-}
-
-Matrix matrix_of(const Buffer& buffer, int64_t index, int64_t n) {
-  Matrix a(n * n);
-  for (int64_t i = 0; i < n * n; ++i) a[i] = buffer.get(index * n * n + i);
-  return a;
-}
 
 enum class Kernel { kLanes, kColumns, kBlocked };
 constexpr const char* kKernelNames[] = {"lanes", "columns", "blocked"};
@@ -114,14 +76,6 @@ void test_inverse(const Type& type, int64_t n, int64_t batch, Kernel kernel, int
                    n * n * type.bytes),
            "%s n=%ld batch=%ld: bits differ alone", type.name, long(n), long(batch));
   }
-}
-
-Matrix transpose_if(bool transpose, const Matrix& a, int64_t n) {
-  Matrix out(a);
-  for (int64_t i = 0; i < n && transpose; ++i) {
-    for (int64_t j = 0; j < n; ++j) out[i * n + j] = a[j * n + i];
-  }
-  return out;
 }
 
 void test_triple_product(const Type& type, int64_t n, int64_t batch, int flags, int offset,

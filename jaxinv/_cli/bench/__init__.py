@@ -7,6 +7,8 @@ matrix product at n = 1024 (larger n), or a jitted x + 1 (latency). Rates of cop
 
 import argparse
 
+import jax
+
 from jaxinv._cli.backend import announce
 from jaxinv._cli.bench import accuracy, compare, document, plot, report
 from jaxinv._cli.bench.options import add_arguments
@@ -29,7 +31,8 @@ def run(args: argparse.Namespace, output: PlainOutput) -> int:
     cells: list[Cell] = []
     cases = plan(args)
     if cases:
-        peers = [YARDSTICKS, *(args.peers or filter(installed, PEERS))]
+        here = [name for name, peer in PEERS.items() if jax.default_backend() in peer.platforms]
+        peers = [YARDSTICKS, *(args.peers or filter(installed, here))]
         with running(peers, args.portable) as workers:
             for worker in workers:
                 run_of["versions"].update(worker.versions)

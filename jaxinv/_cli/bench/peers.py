@@ -27,13 +27,21 @@ class Peer(NamedTuple):
       module: what must be installed.
       make: makes the call of a case, in the peer's own process.
       serves: whether there is such a call.
+      platforms: where it computes, as `jax.default_backend()` names them.
       environment: variables of that process; OPENBLAS_NUM_THREADS is unset but where it stands here.
     """
 
     module: str
     make: Callable[[Case, Sequence[np.ndarray]], Call]
     serves: Callable[[Case], bool] = lambda case: True
+    platforms: tuple[str, ...] = ("cpu", "gpu")
     environment: Mapping[str, str] = {}
+
+
+# Calls in a row before the last is waited for, on a GPU, where waiting takes longer than a call; fewer of
+# large ones.
+_GPU_RUNS = 20
+_GPU_BYTES = 2**30
 
 
 def installed(name: str) -> bool:
@@ -41,8 +49,14 @@ def installed(name: str) -> bool:
     return importlib.util.find_spec(PEERS[name].module) is not None
 
 
+def runs_of(case: Case) -> int:
+    """How many calls of the function one call of `make`'s result makes; the time is divided by it."""
+    one_by_one = case.suite == "latency" or jax.default_backend() != "gpu"
+    return 1 if one_by_one else max(1, min(_GPU_RUNS, _GPU_BYTES // max(1, case.nbytes)))
+
+
 def make(name: str, case: Case, seed: int) -> Call:
-    """The call of a peer, or of the yardstick of the case, on Gaussian matrices."""
+    """The call of a peer, or of the yardstick of the case, on Gaussian matrices, `runs_of(case)` times."""
     rng = np.random.default_rng([seed, case.n, case.batch])
     jax.config.update("jax_enable_x64", case.dtype in ("float64", "complex128"))
     if name == YARDSTICKS:
@@ -70,7 +84,19 @@ def _jax(inverse, case: Case, arrays: Sequence[np.ndarray]) -> Call:
         function = jax.jit(lambda a, g: jax.vjp(inverse, a)[1](g)[0])
     else:
         function = inverse if case.mode == "eager" else jax.jit(inverse)
-    return lambda: function(*on_device).block_until_ready()
+    return _in_a_row(case, lambda: function(*on_device))
+
+
+def _in_a_row(case: Case, function: Callable[[], jax.Array]) -> Call:
+    """Calls that follow each other on the device; it ends when the last is done."""
+    runs = runs_of(case)
+
+    def call():
+        for _ in range(runs):
+            out = function()
+        return out.block_until_ready()
+
+    return call
 
 
 def adjugate_inverse(a: jax.Array) -> jax.Array:
@@ -99,14 +125,80 @@ def _numpy(case: Case, arrays: Sequence[np.ndarray]) -> Call:
     return lambda: np.linalg.inv(arrays[0])
 
 
-def _torch(case: Case, arrays: Sequence[np.ndarray]) -> Call:
+def _torch(inverse: str, case: Case, arrays: Sequence[np.ndarray]) -> Call:
     import torch
 
-    a, *cotangents = map(torch.from_numpy, arrays)
+    gpu = jax.default_backend() == "gpu"
+    if gpu:
+        torch.backends.cuda.matmul.allow_tf32 = False
+    function = getattr(torch.linalg, inverse)
+    a, *cotangents = (torch.from_numpy(x).to("cuda" if gpu else "cpu") for x in arrays)
+    runs = runs_of(case)
     if case.mode == "grad":
         a.requires_grad_()
-        return lambda: torch.autograd.grad(torch.linalg.inv(a), a, *cotangents)
-    return lambda: torch.linalg.inv(a)
+
+    def call():
+        for _ in range(runs):
+            out = function(a)
+            x = out.inverse if inverse == "inv_ex" else out
+            if case.mode == "grad":
+                torch.autograd.grad(x, a, *cotangents)
+        if gpu:
+            torch.cuda.synchronize()
+
+    return call
+
+
+def _cupy(case: Case, arrays: Sequence[np.ndarray]) -> Call:
+    import cupy
+
+    a, runs = cupy.asarray(arrays[0]), runs_of(case)
+
+    def call():
+        for _ in range(runs):
+            cupy.linalg.inv(a)
+        cupy.cuda.Device().synchronize()
+
+    return call
+
+
+_CUBLAS = {"float32": "S", "float64": "D", "complex64": "C", "complex128": "Z"}
+
+
+def _cublas(case: Case, arrays: Sequence[np.ndarray]) -> Call:
+    """matinvBatched, the pointers to the matrices made beforehand; memory by way of CuPy."""
+    import ctypes
+
+    import cupy
+    from cupy_backends.cuda.libs import cublas  # loads the library
+
+    a = cupy.asarray(arrays[0]).reshape(case.batch, case.n, case.n)
+    x, info = cupy.empty_like(a), cupy.empty(case.batch, np.int32)
+    pointers = [m.data.ptr + cupy.arange(case.batch, dtype=np.uint64) * m[0].nbytes for m in (a, x)]
+    with open("/proc/self/maps") as maps:
+        path = next(line.split()[-1] for line in maps if "libcublas.so" in line)
+    function = getattr(ctypes.CDLL(path), f"cublas{_CUBLAS[case.dtype]}matinvBatched")
+    sizes = ctypes.c_void_p(cublas.create()), ctypes.c_int(case.n)
+    old, new = (ctypes.c_void_p(p.data.ptr) for p in pointers)
+    arguments = (
+        *sizes,
+        old,
+        sizes[1],
+        new,
+        sizes[1],
+        ctypes.c_void_p(info.data.ptr),
+        ctypes.c_int(case.batch),
+    )
+    runs = runs_of(case)
+
+    def call():
+        for _ in range(runs):
+            status = function(*arguments)
+            if status:
+                raise RuntimeError(f"matinvBatched returned {status}")
+        cupy.cuda.Device().synchronize()
+
+    return call
 
 
 def _mlx(case: Case, arrays: Sequence[np.ndarray]) -> Call:
@@ -121,19 +213,29 @@ def _mlx(case: Case, arrays: Sequence[np.ndarray]) -> Call:
     return lambda: mx.eval(inverse(a))
 
 
+def _forward(case: Case) -> bool:
+    # Half types NumPy would compute in float64; CuPy and cuBLAS have none.
+    return case.mode != "grad" and case.dtype not in ("float16", "bfloat16")
+
+
 PEERS = {
     "jaxinv": Peer("jaxinv", functools.partial(_jax, jaxinv.inv)),
     "jnp": Peer("jax", functools.partial(_jax, jnp.linalg.inv)),
-    "jnp-1": Peer("jax", functools.partial(_jax, jnp.linalg.inv), environment={"OPENBLAS_NUM_THREADS": "1"}),
+    "jnp-1": Peer(
+        "jax",
+        functools.partial(_jax, jnp.linalg.inv),
+        platforms=("cpu",),
+        environment={"OPENBLAS_NUM_THREADS": "1"},
+    ),
     "adjugate": Peer(
         "jax", functools.partial(_jax, adjugate_inverse), lambda case: case.n <= 4 and case.mode != "eager"
     ),
-    # Half types it would compute in float64.
-    "numpy": Peer(
-        "numpy", _numpy, lambda case: case.mode != "grad" and case.dtype not in ("float16", "bfloat16")
-    ),
-    "torch": Peer("torch", _torch),
-    "mlx": Peer("mlx", _mlx),
+    "numpy": Peer("numpy", _numpy, _forward, ("cpu",)),
+    "torch": Peer("torch", functools.partial(_torch, "inv")),
+    "torch-ex": Peer("torch", functools.partial(_torch, "inv_ex"), platforms=("gpu",)),
+    "cupy": Peer("cupy", _cupy, _forward, ("gpu",)),
+    "cublas": Peer("cupy", _cublas, lambda case: _forward(case) and case.n <= 32, ("gpu",)),
+    "mlx": Peer("mlx", _mlx, platforms=("cpu",)),
 }
 
 
@@ -142,7 +244,7 @@ def _copy(rng, case: Case) -> Call:
     a = _flat(rng, case)
     out = jax.ShapeDtypeStruct(a.shape, a.dtype)
     function = jax.jit(lambda a: jax.ffi.ffi_call("jaxinv_copy", out)(a))
-    return lambda: function(a).block_until_ready()
+    return _in_a_row(case, lambda: function(a))
 
 
 def _memcpy(rng, case: Case) -> Call:
@@ -152,13 +254,14 @@ def _memcpy(rng, case: Case) -> Call:
         zip(np.array_split(np.zeros_like(source), threads), np.array_split(source, threads), strict=True)
     )
     pool = ThreadPoolExecutor(threads)
-    return lambda: list(pool.map(lambda part: np.copyto(*part), parts))
+    runs = runs_of(case)
+    return lambda: [list(pool.map(lambda part: np.copyto(*part), parts)) for _ in range(runs)]
 
 
 def _add(rng, case: Case) -> Call:
     a = _flat(rng, case)
     function = jax.jit(lambda a: a + 1)
-    return lambda: function(a).block_until_ready()
+    return _in_a_row(case, lambda: function(a))
 
 
 def _flat(rng, case: Case) -> jax.Array:
@@ -170,7 +273,7 @@ def _product(rng, case: Case) -> Call:
     dtype = case.dtype if case.suite == "yardstick" else "float32"
     a, b = (jnp.asarray(_gaussian(rng, (PRODUCT_SIZE, PRODUCT_SIZE), dtype)) for _ in range(2))
     function = jax.jit(functools.partial(jnp.matmul, precision="highest"))
-    return lambda: function(a, b).block_until_ready()
+    return _in_a_row(case, lambda: function(a, b))
 
 
 _YARDSTICKS = {"copy": _copy, "memcpy": _memcpy, "add": _add, "product": _product}

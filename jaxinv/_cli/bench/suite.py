@@ -3,9 +3,10 @@
 import argparse
 import dataclasses
 
+import jax
 from jax import numpy as jnp
 
-SUITES = ("inv", "grad", "latency", "accuracy")
+SUITES = ("inv", "grad", "latency", "loss", "accuracy")
 MEGABYTE = 2**20
 PRODUCT_SIZE = 1024
 
@@ -13,6 +14,8 @@ _SIZES = (3, 4, 8, 16, 32, 64, 128, 256, 512)
 _FULL_SIZES = (*range(1, 9), 12, 16, 24, 32, 33, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 _FULL_MEGABYTES = (0.0625, 1.0, 4.0, 16.0, 128.0)
 _LATENCY_BATCHES = (1, 16, 256, 1024, 8192, 32768)  # those of MLX issue 1238
+# What started this project: [256, 512, 512] in a training loss; and one such matrix.
+_LOSS_BATCHES = (1, 256)
 # Largest n -> fraction of the limit, at outputs of at least 16 MB.
 _ASKED = {4: 0.7, 8: 0.5, 16: 0.4, 32: 0.25, 64: 0.3, 128: 0.4, 256: 0.5, 2048: 0.6}
 
@@ -88,6 +91,8 @@ def plan(args: argparse.Namespace) -> list[Case]:
             cases += _throughput(args, suite)
         elif suite == "latency":
             cases += _latency()
+        elif suite == "loss":
+            cases += _loss()
     return cases
 
 
@@ -107,13 +112,23 @@ def _latency() -> list[Case]:
     return [Case("latency", mode, 3, "float32", b, 36 * b / MEGABYTE) for mode, b in modes]
 
 
+def _loss() -> list[Case]:
+    """Matrices of 512 × 512, an MB each, forward and backward."""
+    return [
+        Case(mode, mode, 512, "float32", batch, float(batch))
+        for batch in _LOSS_BATCHES
+        for mode in ("inv", "grad")
+    ]
+
+
 def plan_yardsticks(args: argparse.Namespace) -> list[Case]:
     """The yardsticks alone: copies at each size of the output from 1 MB on, the product in each dtype."""
     sizes = [size for size in _megabytes(args) if size >= 1] or [1.0]
+    modes = ("copy", "memcpy", "add") if jax.default_backend() == "cpu" else ("copy", "add")
     copies = [
         Case("yardstick", mode, 4, "float32", int(size * MEGABYTE / 64), size)
         for size in sizes
-        for mode in ("copy", "memcpy", "add")
+        for mode in modes
     ]
     return copies + [Case("yardstick", "product", PRODUCT_SIZE, d, 1, 4.0) for d in _dtypes(args)]
 

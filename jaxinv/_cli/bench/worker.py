@@ -17,7 +17,7 @@ import jaxlib
 import numpy as np
 
 from jaxinv import _native
-from jaxinv._cli.bench.peers import PEERS, YARDSTICKS, make
+from jaxinv._cli.bench.peers import PEERS, YARDSTICKS, make, runs_of
 from jaxinv._cli.bench.suite import Case
 
 _SEED = 20261121
@@ -50,7 +50,7 @@ def _prepare(peer: str, case: Case):
     return call, time.perf_counter() - begin
 
 
-def _repeat(call, repetitions: int) -> dict:
+def _repeat(call, repetitions: int, runs: int) -> dict:
     if repetitions > 1:
         call()  # what the caches held is another peer's
     seconds = []
@@ -58,7 +58,7 @@ def _repeat(call, repetitions: int) -> dict:
     for _ in range(repetitions):
         begin = time.perf_counter()
         call()
-        seconds.append(time.perf_counter() - begin)
+        seconds.append((time.perf_counter() - begin) / runs)
     return {"seconds": seconds, "cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
 
 
@@ -81,10 +81,11 @@ def main(peer: str, portable: bool) -> None:
         try:
             if "case" in request:
                 call = None  # frees the arrays of the last one first
-                call, seconds = _prepare(peer, Case(**request["case"]))
+                case = Case(**request["case"])
+                call, seconds = _prepare(peer, case)
                 answer({"seconds": seconds})
             else:
-                answer(_repeat(call, request["repetitions"]))
+                answer(_repeat(call, request["repetitions"], runs_of(case)))
         except Exception as error:  # whatever a peer raises is its result
             answer({"error": f"{type(error).__name__}: {error}"})
 

@@ -67,6 +67,7 @@ def _environment(peer: str) -> dict[str, str]:
     # The modules of this process, wherever they come from.
     search = [str(pathlib.Path(jaxinv.__file__).parents[1]), *filter(None, sys.path)]
     inherited = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    inherited["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the peers share one GPU
     own = {} if peer == YARDSTICKS else PEERS[peer].environment
     return {**inherited, "PYTHONPATH": os.pathsep.join(search), **own}
 

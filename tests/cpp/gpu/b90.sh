@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Builds the C++ tests of the CUDA kernels for the GPU of this machine: build.sh PROGRAM
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+flags=(-std=c++17 -O2 -lineinfo -arch=sm_90 -I. -Itests/cpp/gpu)
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+for value in float double "Complex<float>" "Complex<double>"; do
+  nvcc "${flags[@]}" "-DJAXINV_VALUE=$value" -c cuda/kernels.cu -o "$folder/${value//[<>]/_}.o" &
+done
+nvcc "${flags[@]}" -c cuda/launch.cu -o "$folder/launch.o" &
+nvcc "${flags[@]}" -x cu -c tests/cpp/cuda_kernels_test.cc -o "$folder/test.o" &
+nvcc "${flags[@]}" -c core/plan.cc -o "$folder/plan.o" &
+for job in $(jobs -p); do wait "$job"; done
+nvcc -arch=sm_90 "$folder"/*.o -o "$1"

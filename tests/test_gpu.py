@@ -1,0 +1,85 @@
+"""What only a GPU can show: the C++ tests on it, CUDA graphs, batches beyond 2³¹ elements."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from conftest import missing
+from jax import numpy as jnp
+from programs import ROOT, find_compiler, run
+
+import jaxinv
+
+
+@pytest.fixture(autouse=True)
+def gpu() -> None:
+    (cuda,) = [b for b in jaxinv.backends() if b.name == "cuda"]
+    if cuda.reason:
+        missing("cuda", f"CUDA is not available: {cuda.reason}")
+    if jax.default_backend() != "gpu":
+        missing("cuda", f"jax computes on {jax.default_backend()}")
+
+
+def test_kernels_from_c(tmp_path):
+    """tests/cpp/cuda_kernels_test.cc, elsewhere on the emulator; benchmarks/gpu.sh sanitises it."""
+    if not shutil.which("nvcc"):
+        missing("cuda-compile", "nvcc is not on the PATH")
+    program = tmp_path / "program"
+    command = [ROOT / "tests/cpp/gpu/build.sh", str(program)]
+    done = subprocess.run(command, env={**os.environ, "CXX": find_compiler()}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert run(program, "3", timeout=300) == "0 failures\n"
+
+
+_STEP = """
+import hashlib, jax, jaxinv, numpy as np
+from jax import numpy as jnp
+
+@jax.jit
+def step(a):
+    x = jaxinv.inv(a)
+    return x, jax.grad(lambda a: jnp.sum(jaxinv.inv(a) ** 2))(a), jaxinv.inv_slogdet(x).logabsdet
+
+for n in (3, 8, 17, 32):
+    a = jnp.asarray(np.random.default_rng(n).standard_normal((1000, n, n)), jnp.float32)
+    results = [jax.block_until_ready(step(a)) for _ in range(4)]  # recorded, then replayed
+    assert all((x == y).all() for r in results for x, y in zip(r, results[0]))
+    print(n, hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in results[-1])).hexdigest())
+print("command_buffer" in step.lower(a).compile().as_text())
+"""
+
+
+def test_cuda_graph_gives_the_bits_of_plain_launches():
+    def outcome(flags):
+        environment = {**os.environ, "XLA_FLAGS": flags, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+        command = [sys.executable, "-c", _STEP]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        *bits, recorded = done.stdout.split("\n")[:-1]
+        return bits, recorded
+
+    plain, recorded = outcome("--xla_gpu_enable_command_buffer=")
+    assert recorded == "False"
+    kinds = "FUSION,CUBLAS,CUSTOM_CALL"
+    graph, recorded = outcome(f"--xla_gpu_enable_command_buffer={kinds} --xla_gpu_graph_min_graph_size=1")
+    assert recorded == "True", "XLA recorded no graph"
+    assert graph == plain
+
+
+@pytest.mark.parametrize("n", [3, 12])
+def test_more_than_2_to_the_31_elements(n):
+    needed = 3 * 2 * 2**31
+    if (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0) < needed + 2**30:
+        pytest.skip("the GPU has less memory than the test needs")
+    few = jnp.asarray(np.random.default_rng(n).standard_normal((997, n, n)), jnp.float16)
+    repeats = 2**31 // few.size + 2
+    a = jnp.broadcast_to(few, (repeats, *few.shape))
+    out = jax.jit(jaxinv.inv, donate_argnums=0)(a.reshape(-1, n, n)).reshape(a.shape)
+    # The same bits at every place, the last ones behind the 2³¹st element.
+    expected = jaxinv.inv(few)
+    assert bool(jnp.all((out == expected) | (jnp.isnan(out) & jnp.isnan(expected))))
