@@ -71,6 +71,9 @@ Plan plan_cuda(Op op, int64_t n, DType dtype, Algorithm algorithm) {
   if (n == 0) {
     return {algorithm, "portable", "XLA", "n = 0: there is nothing to compute"};
   }
+  if (op != Op::kInverse && op != Op::kTripleProduct) {
+    return {algorithm, "portable", "XLA", "jaxinv has CUDA kernels for inverses only so far"};
+  }
   auto up_to = [](int64_t edge) { return "n <= " + std::to_string(edge) + ": "; };
   auto above = [](int64_t edge) { return "n > " + std::to_string(edge) + ": "; };
   if (op == Op::kTripleProduct) {
@@ -115,6 +118,7 @@ Plan plan_cuda(Op op, int64_t n, DType dtype, Algorithm algorithm) {
 
 Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, const DeviceLimits& limits) {
   const bool inverse = op == Op::kInverse;
+  if (!inverse && op != Op::kTripleProduct) return Algorithm::kPortable;
   if (n <= (inverse ? inverse_thread_max(dtype) : kTripleProductThreadMax)) {
     return Algorithm::kThread;
   }
