@@ -179,8 +179,7 @@ class Operation:
         results = len(ctx.avals_out)
         if plan["workspace"]:
             # Scratch memory is one more result, so that it is sharded with the batch, and dropped.
-            shape = (*aval.shape[:rank], plan["workspace"])
-            scratch = ctx.avals_out[0].update(shape=shape, dtype=np.dtype(np.uint8))
+            scratch = jax.core.ShapedArray((*aval.shape[:rank], plan["workspace"]), np.uint8)
             ctx = ctx.replace(avals_out=[*ctx.avals_out, scratch])
         extra = {"mhlo.frontend_attributes": mlir.ir_attribute({"num_batch_dims": str(rank)})}
         avals = (*ctx.avals_in, *ctx.avals_out)

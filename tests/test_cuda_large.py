@@ -92,8 +92,8 @@ def _odd_batch(n, dtype):
     a[2, :, n // 2] = 0
     a[3, n - 1, n // 3] = np.nan
     a[4, 5, n - 1] = np.inf
-    a[5] *= 2.0**-100
-    a[6] *= 2.0**100
+    a[5] *= 2.0**-110
+    a[6] *= 2.0**115
     a[7, :, -1] = a[7, :, 0] = 0
     return a.astype(dtype)
 
@@ -114,7 +114,7 @@ def test_singular_and_scaled_matrices_and_determinants(program, kernel, n, dtype
     assert (mantissa[[2, 7]] == 0).all() and np.isnan(mantissa[[3, 4]]).all()
     assert not exponent[info != 0].any()
     for i in good:
-        scale = 2.0 ** {5: -100, 6: 100}.get(i, 0)
+        scale = 2.0 ** {5: -110, 6: 115}.get(i, 0)
         sign, log = np.linalg.slogdet((a[i] / a.dtype.type(scale)).astype(matrices.wide_dtype(dtype)))
         largest = max(abs(mantissa[i].real), abs(mantissa[i].imag))
         assert 1 <= largest < 2
@@ -122,6 +122,19 @@ def test_singular_and_scaled_matrices_and_determinants(program, kernel, n, dtype
         assert abs(mantissa[i] / abs(mantissa[i]) - sign) <= unit
         got = np.log(abs(mantissa[i]).astype(np.float64)) + (exponent[i] - n * np.log2(scale)) * np.log(2.0)
         assert abs(got - log) <= unit + 1e-13 * abs(log)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128", "bfloat16"])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_an_element_that_overflows_is_inf_with_info_zero(program, kernel, dtype):
+    n, exponent = 66, 768 if dtype == "complex128" else 96
+    a = np.eye(n)
+    a[n - 2, n - 1], a[n - 1, n - 1] = 2.0**exponent, 2.0**-exponent
+    expected = np.eye(n)
+    expected[n - 2, n - 1], expected[n - 1, n - 1] = -np.inf, 2.0**exponent
+    x, info, _, _ = invert(program, a[None].astype(DTYPES[dtype]), kernel)
+    assert info.tolist() == [0]
+    np.testing.assert_array_equal(x[0].real.astype(float), expected)
 
 
 def _schedules(program, kernel, n, dtype, seeds):

@@ -109,7 +109,7 @@ std::string unavailable(const std::string& backend) {
 #ifdef JAXINV_HAS_CUDA
       return cuda::unavailable();
 #else
-      return "this build has no CUDA kernels: nvcc was not found when it was built";
+      return "this build has no CUDA kernels: nvcc was not found, or JAXINV_CUDA=OFF was set";
 #endif
     case Backend::kMetal:
       return "jaxinv has no Metal kernels yet";
