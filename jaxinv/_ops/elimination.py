@@ -35,6 +35,7 @@ def lu(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     a = _pad(a, panels * width)
     n = a.shape[-1]
     index = jnp.arange(n, dtype=jnp.int32)
+    a = jnp.where(index < n, a, 0)  # typed by the mesh in use, as what it will meet: a loop keeps its types
 
     def block(p, carry):
         a, place, pivots = carry
@@ -74,12 +75,13 @@ def lu_solve(lu: jax.Array, permutation: jax.Array, b: jax.Array, transpose: boo
     """Solves op(a) x = b for the factors of a; NaN for factors of NaN."""
     if lu.shape[-1] == 0:
         return b
-    # Sharded, or varying over a mesh, as the factors: carries of loops keep their type.
-    b = b + jnp.zeros_like(lu[..., :1])
+    # Sharded, or varying over a mesh, as the factors and the mesh in use: a loop keeps its types.
+    index = jnp.arange(lu.shape[-1], dtype=jnp.int32)
+    b = jnp.where(index[:, None] < lu.shape[-1], b + jnp.zeros_like(lu[..., :1]), 0)
     if transpose:
         x = _substitute(jnp.matrix_transpose(lu), b, lower=True, unit=False)
         x = _substitute(jnp.matrix_transpose(lu), x, lower=False, unit=True)
-        x = _take_rows(x, _rows_at(permutation, jnp.arange(lu.shape[-1], dtype=jnp.int32)))
+        x = _take_rows(x, _rows_at(permutation, index))
     else:
         x = _substitute(lu, _take_rows(b, permutation), lower=True, unit=True)
         x = _substitute(lu, x, lower=False, unit=False)
