@@ -15,6 +15,7 @@ from test_determinant import exact_det, relative_gate, slogdet
 from test_singular import bad_matrices
 
 import jaxinv
+from jaxinv._ops.determinant import _products_of_others
 
 # The edges of the unrolled kernel, of the one with a matrix per lane, and of a panel.
 SIZES = (1, 2, 3, 4, 5, 8, 16, 17, 33, 40)
@@ -144,11 +145,10 @@ def test_gradient_in_lower_precision(dtype):
     np.testing.assert_allclose(gradient.astype(complex), wide, rtol=0, atol=gate * np.abs(wide).max())
 
 
-def test_gradient_does_not_overflow_early():
-    # The product of all but one singular value is 1, of the first two beyond float32.
-    diagonal = np.array([1e30, 1e30, 1e-30, 1e-30, 1], np.float32)
-    gradient = np.diagonal(jax.grad(jaxinv.det)(np.diag(diagonal)))
-    np.testing.assert_allclose(gradient[[0, 4]], [1e-30, 1], rtol=1e-5)
+def test_products_of_others_do_not_overflow_early():
+    # In any order of multiplication some of these leave the range on the way.
+    x = np.array([1e30, 1e30, 1e-30, 1e-30, 1], np.float32)
+    np.testing.assert_allclose(_products_of_others(x), [1e-30, 1e-30, 1e30, 1e30, 1], rtol=1e-5)
 
 
 def test_third_derivative_of_a_regular_matrix():
@@ -190,10 +190,9 @@ def test_method():
     for method in (None, "lu", "qr"):
         for got, expected in zip(jaxinv.slogdet(a, method=method), np.linalg.slogdet(a), strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-13)
-    with pytest.raises(
-        ValueError, match=r"^jaxinv\.slogdet: method must be one of None, 'lu', 'qr', got 'svd'$"
-    ):
+    with pytest.raises(ValueError) as caught:
         jaxinv.slogdet(a, method="svd")
+    assert str(caught.value) == "jaxinv.slogdet: method must be one of None, 'lu', 'qr', got 'svd'"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])

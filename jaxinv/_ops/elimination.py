@@ -35,6 +35,7 @@ def lu(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     a = _pad(a, panels * width)
     n = a.shape[-1]
     index = jnp.arange(n, dtype=jnp.int32)
+    a = jnp.where(index < n, a, 0)  # typed by the mesh in use, as what it will meet: a loop keeps its types
 
     def block(p, carry):
         a, place, pivots = carry
@@ -42,8 +43,7 @@ def lu(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         panel = lax.dynamic_slice_in_dim(a, start, width, -1)
         panel, place, panel_pivots = _eliminate(panel, place, start)
         if panels > 1:
-            at = place[..., None, :] == (start + index[:width])[:, None]
-            order = lax.argmax(at, at.ndim - 1, jnp.int32)
+            order = _rows_at(place, start + index[:width])
             top = _substitute_block(_take_rows(panel, order), _take_rows(a, order), True, True)
             mine = _take_rows(top, jnp.clip(place - start, 0, width - 1))
             later = (place >= stop)[..., None]
@@ -56,7 +56,7 @@ def lu(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     place = jnp.zeros_like(a[..., 0], jnp.int32) + index
     init = a, place, jnp.moveaxis(jnp.zeros_like(a[..., 0]), -1, 0)
     a, place, pivots = lax.fori_loop(jnp.int32(0), jnp.int32(panels), block, init)
-    permutation = jnp.argsort(place, axis=-1).astype(jnp.int32)
+    permutation = _rows_at(place, index)
     a = _take_rows(a, permutation)[..., :size, :size]
     pivots = pivots[:size]
     info = first_bad_step(pivots)
@@ -75,10 +75,13 @@ def lu_solve(lu: jax.Array, permutation: jax.Array, b: jax.Array, transpose: boo
     """Solves op(a) x = b for the factors of a; NaN for factors of NaN."""
     if lu.shape[-1] == 0:
         return b
+    # Sharded, or varying over a mesh, as the factors and the mesh in use: a loop keeps its types.
+    index = jnp.arange(lu.shape[-1], dtype=jnp.int32)
+    b = jnp.where(index[:, None] < lu.shape[-1], b + jnp.zeros_like(lu[..., :1]), 0)
     if transpose:
         x = _substitute(jnp.matrix_transpose(lu), b, lower=True, unit=False)
         x = _substitute(jnp.matrix_transpose(lu), x, lower=False, unit=True)
-        x = _take_rows(x, jnp.argsort(permutation, axis=-1))
+        x = _take_rows(x, _rows_at(permutation, index))
     else:
         x = _substitute(lu, _take_rows(b, permutation), lower=True, unit=True)
         x = _substitute(lu, x, lower=False, unit=False)
@@ -99,6 +102,12 @@ def _pad(a: jax.Array, n: int) -> jax.Array:
     rank = a.ndim - 2
     identity = jnp.diag((jnp.arange(n) >= size).astype(a.dtype))
     return jnp.pad(a, [(0, 0)] * rank + [(0, n - size)] * 2) + lax.expand_dims(identity, range(rank))
+
+
+def _rows_at(place: jax.Array, wanted: jax.Array) -> jax.Array:
+    """The rows whose place (..., n) is the wanted one. jnp.argsort loses the type of a varying operand."""
+    at = place[..., None, :] == wanted[:, None]
+    return lax.argmax(at, at.ndim - 1, jnp.int32)
 
 
 def _take_rows(a: jax.Array, order: jax.Array) -> jax.Array:
