@@ -22,8 +22,8 @@ def find_compiler() -> str:
     return name
 
 
-def build(compiler, folder, sources, flags) -> pathlib.Path:
-    program = folder / "program"
+def build(compiler, folder, sources, flags, name="program") -> pathlib.Path:
+    program = folder / name
     command = [compiler, "-std=c++17", "-O1", "-g1", "-I.", "-Wall", "-Wno-psabi", *flags, *sources]
     built = subprocess.run([*command, "-o", str(program)], cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr

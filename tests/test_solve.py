@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 from jax.test_util import check_grads
-from matrices import DTYPES, assert_solution, transpose
+from matrices import DTYPES, transpose
+from solutions import assert_solution
 from test_derivatives import count
 
 import jaxinv
