@@ -103,7 +103,7 @@ def of_rank(n, rank, dtype, repeated=False):
 
 @pytest.mark.parametrize("repeated", [False, True], ids=["distinct", "repeated"])
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
-@pytest.mark.parametrize("n", (1, 2, 3, 5, 9))
+@pytest.mark.parametrize("n", (1, 2, 3, 5, pytest.param(9, marks=pytest.mark.slow)))
 @pytest.mark.portable(n=(3,), dtype=("complex128",))
 def test_check_grads_at_every_rank(path, n, dtype, repeated):
     for rank in {n, n - 1, max(n - 2, 0), 0}:

@@ -70,7 +70,7 @@ def bad_matrices(n, dtype):
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 7, 8, 13, 17, 33, 66))
-@pytest.mark.portable(n=(2, 3, 5, 17, 66), dtype=("float32", "complex128", "bfloat16"))
+@pytest.mark.portable(n=(2, 3, 17, 66), dtype=("float32", "complex128"))
 def test_table_of_singular_and_non_finite_input(path, n, dtype):
     names, a, info, kind = zip(*bad_matrices(n, DTYPES[dtype]), strict=True)
     a, info = np.stack(a), np.array(info)

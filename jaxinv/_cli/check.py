@@ -129,7 +129,7 @@ def _check(dtype: str, n: int) -> tuple[str, ...]:
     worst = int(np.argmax(share))
     result = "PASS" if share[worst] <= 1 else "FAIL"
     if not (np.all(np.isnan(x_bad)) and np.all(np.isnan(y_bad))):
-        result = "FAIL: singular is not NaN"
+        result = "FAIL: singular not NaN"
     names = [kind for kind, ok in zip(kinds, judged, strict=True) if ok]
     return (
         dtype,

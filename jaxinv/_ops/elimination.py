@@ -53,7 +53,8 @@ def lu(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         a = lax.dynamic_update_slice_in_dim(a, panel, start, a.ndim - 1)
         return a, place, lax.dynamic_update_slice_in_dim(pivots, panel_pivots, start, 0)
 
-    place = jnp.zeros_like(a[..., 0], jnp.int32) + index
+    place = jnp.zeros_like(a[..., 0], jnp.int32)
+    place = place + lax.expand_dims(index, range(len(batch)))
     init = a, place, jnp.moveaxis(jnp.zeros_like(a[..., 0]), -1, 0)
     a, place, pivots = lax.fori_loop(jnp.int32(0), jnp.int32(panels), block, init)
     permutation = _rows_at(place, index)
@@ -67,7 +68,7 @@ def is_odd(permutation: jax.Array) -> jax.Array:
     """Whether each permutation (..., n) is odd: by its inversions."""
     index = jnp.arange(permutation.shape[-1], dtype=jnp.int32)
     inverted = permutation[..., :, None] > permutation[..., None, :]
-    after = index[:, None] < index[None, :]
+    after = lax.expand_dims(index[:, None] < index[None, :], range(permutation.ndim - 1))
     return jnp.sum(inverted & after, axis=(-2, -1), dtype=jnp.int32) % 2 == 1
 
 
@@ -106,7 +107,7 @@ def _pad(a: jax.Array, n: int) -> jax.Array:
 
 def _rows_at(place: jax.Array, wanted: jax.Array) -> jax.Array:
     """The rows whose place (..., n) is the wanted one. jnp.argsort loses the type of a varying operand."""
-    at = place[..., None, :] == wanted[:, None]
+    at = place[..., None, :] == lax.expand_dims(wanted[:, None], range(place.ndim - 1))
     return lax.argmax(at, at.ndim - 1, jnp.int32)
 
 
@@ -182,7 +183,7 @@ def _eliminate(panel, place, start):
         row = jnp.where(index > t, row, 0)
         row, factor = lax.optimization_barrier((row, factor))
         updated = panel - factor[..., None] * row[..., None, :]
-        here = (index == t) & below[..., None]
+        here = lax.expand_dims(index == t, range(below.ndim)) & below[..., None]
         return jnp.where(here, factor[..., None], updated), place, pivots
 
     init = panel, place, jnp.moveaxis(jnp.zeros_like(panel[..., 0, :]), -1, 0)

@@ -32,15 +32,17 @@ def largest_component(z: jax.Array) -> jax.Array:
 
 
 def frexp(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """z = m · 2**e with the larger component of m in [sqrt(1/2), sqrt(2)); normal numbers only."""
+    """z = m · 2**e with the larger component of m in [sqrt(1/2), sqrt(2)); normal numbers only.
+
+    At the upper end of the range, in [sqrt(1/2), 4): the power of two has to be normal one way and back.
+    """
     real = jnp.finfo(z.dtype)
     size = largest_component(z)
     bits = lax.bitcast_convert_type(size, f"int{real.bits}")
     e = (bits >> real.nmant).astype(jnp.int32) - (real.maxexp - 1)
-    # The power of two itself has to be normal, one way and back.
     e = jnp.clip(e, real.minexp + 1, real.maxexp - 2)
     scale = power_of_two(-e, real)
-    up = size * scale >= math.sqrt(2)
+    up = (size * scale >= math.sqrt(2)) & (e < real.maxexp - 2)
     return z * jnp.where(up, scale / 2, scale).astype(z.dtype), e + up.astype(jnp.int32)
 
 
