@@ -8,7 +8,15 @@ namespace jaxinv {
 
 enum class DType { kF16, kBF16, kF32, kF64, kC64, kC128 };
 enum class Op { kInverse, kTripleProduct, kSolve, kLuFactor, kLuSolve, kDeterminant };
-enum class Structure { kGeneral };
+// What is known of a matrix, and what is read of it: all; the upper or lower triangle of a Hermitian positive
+// definite one; that triangle alone.
+enum class Structure { kGeneral, kPosUpper, kPosLower, kUpper, kLower };
+static constexpr bool is_pos(Structure s) {
+  return s == Structure::kPosUpper || s == Structure::kPosLower;
+}
+static constexpr bool is_triangular(Structure s) {
+  return s == Structure::kUpper || s == Structure::kLower;
+}
 
 // Ranges of n on the CPU. Inverses with one matrix per SIMD lane: above, its row exchanges cost more than the
 // idle lanes of columns (complex numbers fill twice as many vectors).
@@ -21,6 +29,11 @@ constexpr int inverse_columns_max(DType dtype) {
 }
 // LU, and whole systems, with one matrix per SIMD lane: above, blocked.
 constexpr int kLuLanesMax = 16;
+// Inverses of triangles and positive definite matrices with one matrix per SIMD lane: above, the tile leaves the
+// nearest cache.
+constexpr int triangle_lanes_max(DType dtype) {
+  return dtype == DType::kC64 || dtype == DType::kC128 ? 16 : 32;
+}
 // Triple products in one pass: above, two matrix products.
 constexpr int kTripleProductMax = 32;
 
@@ -72,6 +85,7 @@ struct TripleProductProblem {
 // be null, and `permutation` with it; `info`, `mantissa` and `exponent` as for inverses.
 struct LuProblem {
   DType dtype;
+  Structure structure;
   int64_t n;
   int64_t batch;
   const void* a;
@@ -94,6 +108,8 @@ struct LuSolveProblem {
   const int32_t* permutation;
   const void* b;
   void* x;
+  Structure structure = Structure::kGeneral;  // a triangle: `lu` is the matrix itself, read there
+  int32_t* info = nullptr;                    // of a triangle, may be null
 };
 
 // op(a) x = b. `info` may be null.

@@ -3,12 +3,14 @@
 determinant(a) -> mantissa, exponent. Its derivative, that of slogdet, is of the inverse; `det` has its own.
 """
 
+import functools
+
 import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from jaxinv._ops import elimination
+from jaxinv._ops import diagonal, elimination
 from jaxinv._ops.floating_point import (
     determinant_of_pivots,
     frexp,
@@ -17,6 +19,7 @@ from jaxinv._ops.floating_point import (
     scale_down,
 )
 from jaxinv._ops.inverse import inverse
+from jaxinv._ops.structure import TRIANGULAR, is_pos, view
 from jaxinv._ops.triple_product import dot
 from jaxinv._primitive import Operation, define
 
@@ -28,8 +31,9 @@ def _results(a, *, structure):
 def _portable(a, *, structure):
     if a.shape[-1] == 0:
         return [jnp.ones(a.shape[:-2], a.dtype), jnp.zeros(a.shape[:-2], jnp.int32)]
+    a = view(a, structure)
     shift, unscale = scale_down(jnp.max(largest_component(a), axis=(-2, -1)), a.dtype)
-    _, permutation, info, pivots = elimination.lu(a * unscale[..., None, None])
+    _, permutation, info, pivots = elimination.lu(a * unscale[..., None, None], is_pos(structure))
     return list(determinant_of_pivots(a, pivots, elimination.is_odd(permutation), shift, info))
 
 
@@ -62,16 +66,30 @@ def sign_and_logarithm(mantissa: jax.Array, exponent: jax.Array) -> tuple[jax.Ar
     return sign, logarithm
 
 
-@jax.custom_jvp
-def det(a: jax.Array) -> jax.Array:
-    """Determinant of a (..., n, n), with D det[E] = tr(adj(a) E)."""
-    return ldexp(*determinant(a, structure="general"))
+def mantissa_and_exponent(a: jax.Array, structure: str) -> list[jax.Array]:
+    """The determinant of matrices of any structure."""
+    if structure == "diagonal" or structure in TRIANGULAR:
+        return diagonal.determinant(a, structure)
+    return determinant(a, structure=structure)
 
 
-@det.defjvp
-def _det_jvp(primals, tangents):
-    (a,), (da,) = primals, tangents
-    return det(a), jnp.sum(jnp.matrix_transpose(adjugate(a)) * da, axis=(-2, -1))
+def det(a: jax.Array, structure: str) -> jax.Array:
+    """Determinant of a (..., n, n), with derivatives at every rank."""
+    if structure == "diagonal" or structure in TRIANGULAR:
+        return ldexp(*diagonal.determinant(a, structure))
+    return _det(a, structure)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _det(a, structure):
+    return ldexp(*determinant(a, structure=structure))
+
+
+@_det.defjvp
+def _det_jvp(structure, primals, tangents):
+    # D det[E] = tr(adj(a) E)
+    a, da = (view(x, structure) for x in (*primals, *tangents))
+    return _det(*primals, structure), jnp.sum(jnp.matrix_transpose(adjugate(a)) * da, axis=(-2, -1))
 
 
 @jax.custom_jvp
