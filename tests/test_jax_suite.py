@@ -37,6 +37,7 @@ def test_agrees_with_numpy_and_with_itself_compiled(shape, dtype):
         np.testing.assert_array_equal(jaxinv.inv(a), x)
 
 
+@pytest.mark.unoptimised
 @pytest.mark.parametrize("shape", _SHAPES[:-1], ids=str)
 @pytest.mark.parametrize("dtype", _DTYPES, ids=lambda d: np.dtype(d).name)
 def test_gradients(shape, dtype):

@@ -9,6 +9,8 @@ from jax.experimental import jet
 
 import jaxinv
 
+pytestmark = pytest.mark.unoptimised
+
 ORDER = 3
 
 
