@@ -97,8 +97,8 @@ class PseudoInverse(lineax.AbstractLinearSolver[PseudoInverseState]):
     Attributes:
       rtol: singular values up to rtol times the largest count as zero; None is the default of `jaxinv.pinv`.
 
-    `stats["rank"]` is the rank. A matrix with a NaN or Inf gives `lineax.RESULTS.singular`. Differentiable along
-    operators of constant rank (Golub & Pereyra), as `lineax.linear_solve` does it.
+    `stats["rank"]` is the rank. A matrix with a NaN or Inf gives `lineax.RESULTS.singular`. Differentiable
+    along operators of constant rank (Golub & Pereyra), as `lineax.linear_solve` does it.
     """
 
     rtol: float | None = None

@@ -138,8 +138,7 @@ def cofactor(a, rows, columns):
 def test_gradient_and_hessian_are_the_minors(rank):
     n = 4
     a = of_rank(n, rank, np.float64)[0]
-    gradient = jax.grad(jaxinv.det)(a)
-    hessian = jax.hessian(jaxinv.det)(a)
+    gradient, hessian = jax.jit(lambda a: (jax.grad(jaxinv.det)(a), jax.hessian(jaxinv.det)(a)))(a)
     for i, j in itertools.product(range(n), repeat=2):
         assert abs(gradient[i, j] - (-1) ** (i + j) * cofactor(a, [i], [j])) <= 1e-13
         for k, l in itertools.product(range(n), repeat=2):
@@ -164,16 +163,17 @@ def test_gradient_in_lower_precision(dtype):
     np.testing.assert_allclose(gradient.astype(complex), wide, rtol=0, atol=gate * np.abs(wide).max())
 
 
+@pytest.mark.unoptimised
 def test_products_of_others_do_not_overflow_early():
     # In any order of multiplication some of these leave the range on the way.
     x = np.array([1e30, 1e30, 1e-30, 1e-30, 1], np.float32)
-    np.testing.assert_allclose(_products_of_others(x), [1e-30, 1e-30, 1e30, 1e30, 1], rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(_products_of_others)(x), [1e-30, 1e-30, 1e30, 1e30, 1], rtol=1e-5)
 
 
 @pytest.mark.unoptimised
 def test_third_derivative_of_a_regular_matrix():
     a = of_rank(3, 3, np.float64)[0]
-    third = jax.jacfwd(jax.hessian(jaxinv.det))(a)
+    third = jax.jit(jax.jacfwd(jax.hessian(jaxinv.det)))(a)
     # Of a 3 × 3 determinant: the Levi-Civita symbols of rows and columns.
     e = np.zeros((3, 3, 3))
     for p in itertools.permutations(range(3)):
@@ -191,8 +191,17 @@ def test_no_decomposition_unless_differentiated():
     assert not re.search("jaxinv_determinant|getrf|trsm|gesdd", text)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "complex128"])
-@pytest.mark.parametrize("n", (1, 3, 8, 20))
+@pytest.mark.parametrize(
+    ("n", "dtype"),
+    [
+        (1, "complex128"),
+        (3, "complex128"),
+        (8, "float64"),
+        (20, "complex128"),
+        *(pytest.param(n, "float64", marks=pytest.mark.slow) for n in (1, 3, 20)),
+        pytest.param(8, "complex128", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.portable(n=(3,), dtype=("complex128",))
 @pytest.mark.unoptimised
 def test_slogdet_derivatives(path, n, dtype):
