@@ -5,7 +5,7 @@ import argparse
 import jaxinv
 from jaxinv._cli.backend import CommandError
 from jaxinv._cli.output import PlainOutput
-from jaxinv.explain import FACTORISATIONS, OPERATIONS
+from jaxinv.explain import FUNCTIONS
 
 NAME = "explain"
 HELP = "which algorithm, kernel and memory, and why"
@@ -23,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds SHAPE, DTYPE, --op and --platform."""
     parser.add_argument("shape", metavar="SHAPE", type=parse_shape, help="shape of the array: 1000,3,3")
     parser.add_argument("dtype", metavar="DTYPE", help="its dtype: float32")
-    parser.add_argument(
-        "--op", choices=(*OPERATIONS, *FACTORISATIONS), default="inv", help="function (default: inv)"
-    )
+    parser.add_argument("--op", choices=FUNCTIONS, default="inv", help="function (default: inv)")
     parser.add_argument("--platform", help="cpu, cuda, rocm, tpu, metal, ... (default: JAX's)")
     parser.set_defaults(parser=parser)
 

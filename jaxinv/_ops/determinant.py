@@ -16,7 +16,7 @@ from jaxinv._ops.floating_point import (
     ldexp,
     scale_down,
 )
-from jaxinv._ops.inverse import inverse
+from jaxinv._ops.inverse import inverse, inverse_series
 from jaxinv._ops.triple_product import dot
 from jaxinv._primitive import Operation, define
 
@@ -48,7 +48,8 @@ def _jvp(primals, tangents, *, structure):
 
 @determinant.def_jet
 def _jet(primals, series, *, structure):
-    raise NotImplementedError("jaxinv: Taylor mode goes through inverses and solutions, not determinants")
+    out, out_series = inverse_series(primals, series, structure=structure, with_info=False, with_det=True)
+    return out[1:], out_series[1:]
 
 
 def sign_and_logarithm(mantissa: jax.Array, exponent: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -62,16 +63,26 @@ def sign_and_logarithm(mantissa: jax.Array, exponent: jax.Array) -> tuple[jax.Ar
     return sign, logarithm
 
 
-@jax.custom_jvp
-def det(a: jax.Array) -> jax.Array:
-    """Determinant of a (..., n, n), with D det[E] = tr(adj(a) E)."""
-    return ldexp(*determinant(a, structure="general"))
+# An operation of its own, not a function with jax.custom_jvp, through which Taylor mode finds no way.
+det: Operation = define(
+    "det",
+    results=lambda a: [((), a.dtype)],
+    portable=lambda a: [ldexp(*determinant(a, structure="general"))],
+    native=False,
+)
 
 
-@det.defjvp
+@det.def_jvp
 def _det_jvp(primals, tangents):
+    # D det[E] = tr(adj(a) E).
     (a,), (da,) = primals, tangents
-    return det(a), jnp.sum(jnp.matrix_transpose(adjugate(a)) * da, axis=(-2, -1))
+    return det(a), [jnp.sum(jnp.matrix_transpose(adjugate(a)) * da, axis=(-2, -1))]
+
+
+@det.def_jet
+def _det_jet(primals, series):
+    (mantissa, exponent), (terms, _) = _jet(primals, series, structure="general")
+    return [ldexp(mantissa, exponent)], [[ldexp(term, exponent) for term in terms]]
 
 
 @jax.custom_jvp

@@ -43,10 +43,11 @@ def det(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> jax.
     at every rank: d det = tr(adj(a) da), the adjugate from a singular value decomposition (Stewart, Linear
     Algebra Appl. 283, 1998, 151-164), which is computed only when a derivative is. Third and higher
     derivatives exist where the singular values are distinct and not 0. Where no matrix is singular,
-    `inv_det` costs less to differentiate.
+    `inv_det` costs less to differentiate. Taylor mode (`jax.experimental.jet`) goes through the inverse.
     """
     a, _ = square_matrices("det", a), structure("det", assume_a)
-    return _det(a.astype(compute_dtype(a.dtype))).astype(a.dtype)
+    (out,) = _det(a.astype(compute_dtype(a.dtype)))
+    return out.astype(a.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("method", "assume_a", "lower"))
