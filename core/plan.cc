@@ -131,8 +131,8 @@ Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, const DeviceLimits& limi
 
 Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure,
                     const DeviceLimits& limits) {
-  (void)structure;  // one structure so far
   if (backend == Backend::kMetal || n == 0) return Algorithm::kPortable;
+  if (structure != Structure::kGeneral) return Algorithm::kPortable;
   if (backend == Backend::kCuda) return algorithm_cuda(op, n, dtype, limits);
   if (op == Op::kTripleProduct) {
     return n <= kTripleProductMax ? Algorithm::kLanes : Algorithm::kPortable;
@@ -155,6 +155,9 @@ int64_t workspace(Backend backend, Op op, int64_t n, DType dtype, Structure stru
 Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
   const Algorithm chosen = algorithm(backend, op, n, dtype, structure);
   Plan answer;
+  if (structure != Structure::kGeneral && chosen == Algorithm::kPortable) {
+    return {chosen, "portable", "XLA", "no native kernel of this structure"};
+  }
   switch (backend) {
     case Backend::kCpu:
       answer = plan_cpu(op, n, dtype, chosen);

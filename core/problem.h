@@ -8,7 +8,15 @@ namespace jaxinv {
 
 enum class DType { kF16, kBF16, kF32, kF64, kC64, kC128 };
 enum class Op { kInverse, kTripleProduct, kSolve, kLuFactor, kLuSolve, kDeterminant };
-enum class Structure { kGeneral };
+// What is known of a matrix, and what is read of it: all; the upper or lower triangle of a Hermitian positive
+// definite one; that triangle alone.
+enum class Structure { kGeneral, kPosUpper, kPosLower, kUpper, kLower };
+constexpr bool is_pos(Structure s) {
+  return s == Structure::kPosUpper || s == Structure::kPosLower;
+}
+constexpr bool is_triangular(Structure s) {
+  return s == Structure::kUpper || s == Structure::kLower;
+}
 
 // Ranges of n on the CPU. Inverses with one matrix per SIMD lane: above, its row exchanges cost more than the
 // idle lanes of columns (complex numbers fill twice as many vectors).
@@ -72,6 +80,7 @@ struct TripleProductProblem {
 // be null, and `permutation` with it; `info`, `mantissa` and `exponent` as for inverses.
 struct LuProblem {
   DType dtype;
+  Structure structure;
   int64_t n;
   int64_t batch;
   const void* a;

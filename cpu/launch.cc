@@ -167,8 +167,7 @@ void launch(const LuProblem& p, const Context& context) {
   if (p.lu) advise_huge_pages(p.lu, bytes * p.batch);
   const KernelSet& kernels = kernel_set();
   const double flop = 2 * cube(p.n) / 3;
-  if (algorithm(Backend::kCpu, Op::kLuFactor, p.n, p.dtype, Structure::kGeneral) ==
-      Algorithm::kLanes) {
+  if (algorithm(Backend::kCpu, Op::kLuFactor, p.n, p.dtype, p.structure) == Algorithm::kLanes) {
     return for_blocks(context.pool, p.batch, bytes, kLaneGroup, flop,
                       kernels.lu_lanes_scratch(p.dtype, p.n),
                       [&](int64_t begin, int64_t end, void* scratch) {

@@ -11,7 +11,8 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxinv import _native
-from jaxinv.linalg.check import DTYPES
+from jaxinv._ops.structure import TRIANGULAR
+from jaxinv.linalg.check import DTYPES, structure
 from jaxinv.linalg.solve import FUSED_MAX
 
 # The operations that serve a public function: what each does, its name, matrices that it reads and writes.
@@ -19,6 +20,7 @@ _INVERSE = (("", "inverse", 1, 1), ("its cotangent −Xᵀ G Xᵀ", "triple_prod
 _FUSED = (("", "solve", 1, 0), ("its cotangent, the same with aᵀ", "solve", 1, 0))
 _FACTORED = (("", "lu_factor", 1, 1), ("solutions and their cotangents, by these factors", "lu_solve", 1, 0))
 _DETERMINANT = (("", "determinant", 1, 0),)
+_SUBSTITUTION = (("", "solve", 1, 0), ("its cotangent, the same with aᵀ", "solve", 1, 0))
 
 # Public function -> those operations for small n and for large.
 OPERATIONS = {
@@ -50,7 +52,13 @@ FACTORISATIONS = {
 FUNCTIONS = (*OPERATIONS, *FACTORISATIONS)
 
 
-def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform: str | None = None) -> str:
+def explain(
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    op: str = "inv",
+    platform: str | None = None,
+    assume_a: str = "general",
+) -> str:
     """Says which algorithm and kernel serve a function of jaxinv at a shape, and why.
 
     Args:
@@ -62,6 +70,7 @@ def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform:
         larger ones.
       platform: platform of JAX: "cpu", "cuda", "rocm", "tpu", ...; "gpu" means "cuda". None: the one that
         this process uses by default, which starts JAX's backend.
+      assume_a: structure that the function would be given; no effect on the last four.
 
     Returns:
       Text of several lines: algorithm, kernel, memory read, written and taken as workspace (right-hand
@@ -69,7 +78,8 @@ def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform:
       without native kernels gets the portable path in plain jax.numpy, and the text says why.
 
     Raises:
-      ValueError: the last two dimensions are missing or differ, a size is negative, `op` is unknown.
+      ValueError: the last two dimensions are missing or differ, a size is negative, `op` or `assume_a` is
+        unknown.
       TypeError: `shape` is not a sequence of integers, `dtype` is not supported, `platform` is no string.
 
     Nothing is computed or compiled.
@@ -79,6 +89,7 @@ def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform:
         raise ValueError(f"jaxinv.explain: op must be one of {', '.join(map(repr, FUNCTIONS))}, got {op!r}")
     if not isinstance(platform, str | None):
         raise TypeError(f"jaxinv.explain: expected platform to be a string or None, got {platform!r}")
+    assumed = structure("explain", assume_a, lower=False)
     platform = default_platform() if platform is None else platform
     platform = "cuda" if platform == "gpu" else platform
 
@@ -97,13 +108,20 @@ def explain(shape: tuple[int, ...], dtype: DTypeLike, op: str = "inv", platform:
             f"its derivative: {derivative}",
         ]
     else:
-        for title, operation, reads, writes in OPERATIONS[op][n > FUSED_MAX]:
+        for title, operation, reads, writes in _operations(op, assumed, n):
             lines += [title] if title else []
-            plan = _plan(platform, operation, n, name)
+            plan = _plan(platform, operation, n, name, assumed)
             lines += _describe(plan, count, reads=reads * matrix, writes=writes * matrix)
     if jax.dtypes.canonicalize_dtype(name) != jnp.dtype(name):
         lines.append(f"jax_enable_x64 is off: JAX would make a smaller type of {name}")
     return "\n".join(lines)
+
+
+def _operations(op: str, assumed: str, n: int):
+    small, large = OPERATIONS[op]
+    if large == _FACTORED and assumed in TRIANGULAR:
+        return _SUBSTITUTION
+    return small if n <= FUSED_MAX else large
 
 
 def default_platform() -> str:
@@ -137,13 +155,18 @@ def _check_dtype(dtype) -> str:
     return name
 
 
-def _plan(platform: str, operation: str, n: int, dtype: str) -> dict:
+def _plan(platform: str, operation: str, n: int, dtype: str, assumed: str) -> dict:
+    if assumed == "diagonal" or (operation == "determinant" and assumed in TRIANGULAR):
+        reason = "elementwise: XLA makes one loop of it"
+        return {"native": False, "algorithm": "portable", "kernel": "XLA", "reason": reason}
+    if operation == "triple_product":
+        assumed = "general"
     # Metal is a backend that JAX knows as no platform of its own: its plan is asked for by its own name.
     backend = platform if platform in _native.BACKENDS else _native.PLATFORMS.get(platform)
     if backend is None:
         reason = f"jaxinv has no native kernels for platform {platform!r}"
         return {"native": False, "algorithm": "portable", "kernel": "XLA", "reason": reason}
-    return _native.plan(backend, operation, n, jnp.dtype(dtype))
+    return _native.plan(backend, operation, n, jnp.dtype(dtype), assumed)
 
 
 def _describe(plan: dict, count: int, *, reads: int, writes: int) -> list[str]:

@@ -51,9 +51,10 @@ def test_scalar(name, scalar):
 
 
 @functions
-@pytest.mark.parametrize("assume_a", ["sym", "her", "pos", "General", "", "upper triangular", None, 0])
+@pytest.mark.parametrize("assume_a", ["sym", "her", "Pos", "General", "", "upper", None, 0])
 def test_unknown_structure(name, assume_a):
-    message = f"jaxinv.{name}: assume_a must be one of 'general', got {assume_a!r}"
+    choices = "'general', 'pos', 'upper triangular', 'lower triangular', 'diagonal'"
+    message = f"jaxinv.{name}: assume_a must be one of {choices}, got {assume_a!r}"
     raises_everywhere(ValueError, message, name, np.eye(2, dtype=np.float32), assume_a=assume_a)
 
 

@@ -224,7 +224,7 @@ def test_factors_and_their_solutions(path, dtype, columns):
     for n in (1, 2, 3, 7, 16, 17, 33, 70) if path == "native" else (3, 40):
         _, a = matrices.generate(n, DTYPES[dtype], 1)
         a = a[(np.abs(a).max((-2, -1)) < 1e30) & (np.abs(a).max((-2, -1)) > 1e-30)]
-        lu, permutation, info = (np.asarray(v) for v in lu_factor(a))
+        lu, permutation, info = (np.asarray(v) for v in lu_factor(a, structure="general"))
         assert not info.any() and (np.sort(permutation) == np.arange(n)).all()
         lower, upper = np.tril(lu, -1) + np.eye(n), np.triu(lu)
         assert (np.abs(lower) <= (1 if a.dtype.kind == "f" else 2**0.5) * (1 + 8 * matrices.eps(dtype))).all()
@@ -236,7 +236,7 @@ def test_factors_and_their_solutions(path, dtype, columns):
         assert (np.abs(product - rows) <= 4 * n * matrices.eps(dtype) * size + n * flushed).all()
         b = rhs((*a.shape[:-1], columns), DTYPES[dtype])
         for flag in (False, True):
-            (x,) = lu_solve(a, lu, permutation, b, transpose=flag)
+            (x,) = lu_solve(a, lu, permutation, b, structure="general", transpose=flag)
             assert_solution(transpose(a) if flag else a, b, np.asarray(x), None, bool(flushed))
 
 

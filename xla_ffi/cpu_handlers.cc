@@ -48,16 +48,16 @@ xffi::Error solve(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::AnyBuffer b,
 }
 
 xffi::Error lu_factor(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
-                      xffi::Result<xffi::AnyBuffer> permutation,
-                      xffi::Result<xffi::AnyBuffer> info) {
+                      xffi::Result<xffi::AnyBuffer> permutation, xffi::Result<xffi::AnyBuffer> info,
+                      std::string_view structure) {
   LuProblem problem;
-  JAXINV_RETURN_IF_ERROR(decode_lu_factor(a, lu, permutation, info, problem));
+  JAXINV_RETURN_IF_ERROR(decode_lu_factor(a, lu, permutation, info, structure, problem));
   return launch("jaxinv_lu_factor", problem, pool);
 }
 
 xffi::Error lu_solve(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::AnyBuffer lu,
                      xffi::AnyBuffer permutation, xffi::AnyBuffer b,
-                     xffi::Result<xffi::AnyBuffer> x, bool transpose) {
+                     xffi::Result<xffi::AnyBuffer> x, std::string_view, bool transpose) {
   LuSolveProblem problem;
   JAXINV_RETURN_IF_ERROR(decode_lu_solve(lu, permutation, b, x, transpose, problem));
   return launch("jaxinv_lu_solve", problem, pool);
@@ -115,7 +115,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_lu_factor, lu_factor,
                                   .Arg<xffi::AnyBuffer>()
                                   .Ret<xffi::AnyBuffer>()
                                   .Ret<xffi::AnyBuffer>()
-                                  .Ret<xffi::AnyBuffer>());
+                                  .Ret<xffi::AnyBuffer>()
+                                  .Attr<std::string_view>("structure"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_lu_solve, lu_solve,
                               xffi::Ffi::Bind()
@@ -125,6 +126,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_lu_solve, lu_solve,
                                   .Arg<xffi::AnyBuffer>()
                                   .Arg<xffi::AnyBuffer>()
                                   .Ret<xffi::AnyBuffer>()
+                                  .Attr<std::string_view>("structure")
                                   .Attr<bool>("transpose"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cpu_determinant, determinant,

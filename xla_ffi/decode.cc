@@ -23,6 +23,19 @@ std::optional<DType> dtype_of(xffi::DataType type) {
   }
 }
 
+std::optional<Structure> structure_of(std::string_view name) {
+  constexpr std::pair<std::string_view, Structure> kNames[] = {
+      {"general", Structure::kGeneral},
+      {"pos upper", Structure::kPosUpper},
+      {"pos lower", Structure::kPosLower},
+      {"upper triangular", Structure::kUpper},
+      {"lower triangular", Structure::kLower}};
+  for (const auto& [own, structure] : kNames) {
+    if (name == own) return structure;
+  }
+  return std::nullopt;
+}
+
 xffi::DataType determinant_type(DType dtype) {
   switch (dtype) {
     case DType::kF64:

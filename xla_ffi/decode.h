@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/problem.h"
 #include "xla/ffi/api/ffi.h"
@@ -24,6 +25,7 @@ struct Matrices {
 };
 
 std::optional<DType> dtype_of(xffi::DataType type);
+std::optional<Structure> structure_of(std::string_view name);
 
 // The dtype in which a determinant is returned.
 xffi::DataType determinant_type(DType dtype);

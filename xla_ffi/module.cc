@@ -8,6 +8,7 @@
 #include "core/plan.h"
 #include "cpu/isa.h"
 #include "xla_ffi/cpu_handlers.h"
+#include "xla_ffi/decode.h"
 #ifdef JAXINV_HAS_CUDA
 #include "cuda/launch.h"
 #include "xla_ffi/cuda_handlers.h"
@@ -28,7 +29,6 @@ constexpr Name<Backend> kBackends[] = {
 constexpr Name<Op> kOps[] = {{"inverse", Op::kInverse},  {"triple_product", Op::kTripleProduct},
                              {"solve", Op::kSolve},      {"lu_factor", Op::kLuFactor},
                              {"lu_solve", Op::kLuSolve}, {"determinant", Op::kDeterminant}};
-constexpr Name<Structure> kStructures[] = {{"general", Structure::kGeneral}};
 constexpr Name<DType> kDTypes[] = {{"float16", DType::kF16},   {"bfloat16", DType::kBF16},
                                    {"float32", DType::kF32},   {"float64", DType::kF64},
                                    {"complex64", DType::kC64}, {"complex128", DType::kC128}};
@@ -43,8 +43,10 @@ T named(const Name<T> (&table)[N], const char* what, const std::string& name) {
 
 nb::dict plan_dict(const std::string& backend, const std::string& op, int64_t n,
                    const std::string& dtype, const std::string& structure) {
+  const std::optional<Structure> known = ffi::structure_of(structure);
+  if (!known) throw std::invalid_argument("_jaxinv: unknown structure '" + structure + "'");
   Plan answer = plan(named(kBackends, "backend", backend), named(kOps, "op", op), n,
-                     named(kDTypes, "dtype", dtype), named(kStructures, "structure", structure));
+                     named(kDTypes, "dtype", dtype), *known);
   nb::dict out;
   out["native"] = answer.algorithm != Algorithm::kPortable;
   out["algorithm"] = answer.description;

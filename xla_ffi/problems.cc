@@ -21,6 +21,15 @@ std::optional<DType> computed_dtype_of(const xffi::AnyBuffer& a) {
   return dtype == DType::kF16 || dtype == DType::kBF16 ? std::nullopt : dtype;
 }
 
+// The structure, where the backend has a kernel for it.
+std::optional<Structure> supported(Backend backend, Op op, int64_t n, DType dtype,
+                                   std::string_view name) {
+  std::optional<Structure> structure = structure_of(name);
+  if (!structure || structure == Structure::kGeneral) return structure;
+  const bool native = algorithm(backend, op, n, dtype, *structure) != Algorithm::kPortable;
+  return native ? structure : std::nullopt;
+}
+
 // Columns of right-hand sides (..., n, columns) that fit these matrices.
 xffi::Error columns_of(const char* handler, const xffi::AnyBuffer& b, xffi::DataType type,
                        const Matrices& matrices, int64_t& columns) {
@@ -37,18 +46,16 @@ xffi::Error decode_inverse(Backend backend, xffi::AnyBuffer a, xffi::RemainingRe
                            InverseProblem& problem) {
   std::optional<DType> dtype = dtype_of(a.element_type());
   if (!dtype) return unsupported(kInverse, "element type of a");
-  if (structure != "general") return unsupported(kInverse, "structure");
   Matrices matrices;
   JAXINV_RETURN_IF_ERROR(split(kInverse, "a", a.dimensions(), matrices));
-  const int64_t scratch = workspace(backend, Op::kInverse, matrices.n, *dtype, Structure::kGeneral);
+  std::optional<Structure> known = supported(backend, Op::kInverse, matrices.n, *dtype, structure);
+  if (!known) return unsupported(kInverse, "structure");
+  const int64_t scratch = workspace(backend, Op::kInverse, matrices.n, *dtype, *known);
   if (results.size() != size_t(1 + with_info + 2 * with_det + (scratch > 0))) {
     return unsupported(kInverse, "number of results");
   }
-  problem = {*dtype,           Structure::kGeneral,
-             matrices.n,       matrices.batch,
-             a.untyped_data(), nullptr,
-             nullptr,          nullptr,
-             nullptr,          nullptr};
+  problem = {*dtype,  *known,  matrices.n, matrices.batch, a.untyped_data(),
+             nullptr, nullptr, nullptr,    nullptr,        nullptr};
   size_t next = 0;
   auto take = [&](const char* name, xffi::DataType type, int64_t count, auto*& data) {
     auto result = results.get<xffi::AnyBuffer>(next++);
@@ -94,18 +101,22 @@ xffi::Error decode_solve(xffi::AnyBuffer a, xffi::AnyBuffer b, xffi::RemainingRe
                          SolveProblem& problem) {
   std::optional<DType> dtype = computed_dtype_of(a);
   if (!dtype) return unsupported(kSolve, "element type of a");
-  if (structure != "general") return unsupported(kSolve, "structure");
   Matrices matrices;
   int64_t columns;
   JAXINV_RETURN_IF_ERROR(split(kSolve, "a", a.dimensions(), matrices));
   JAXINV_RETURN_IF_ERROR(columns_of(kSolve, b, a.element_type(), matrices, columns));
-  if (matrices.n > kLuLanesMax || columns > kLuLanesMax) return unsupported(kSolve, "size");
+  std::optional<Structure> known =
+      supported(Backend::kCpu, Op::kSolve, matrices.n, *dtype, structure);
+  if (!known) return unsupported(kSolve, "structure");
+  if (!is_triangular(*known) && (matrices.n > kLuLanesMax || columns > kLuLanesMax)) {
+    return unsupported(kSolve, "size");
+  }
   if (results.size() != size_t(1 + with_info)) return unsupported(kSolve, "number of results");
   auto x = results.get<xffi::AnyBuffer>(0);
   if (!x.has_value()) return unsupported(kSolve, "result");
   JAXINV_RETURN_IF_ERROR(expect(kSolve, "x", **x, a.element_type(), b.element_count()));
-  problem = {*dtype,         Structure::kGeneral, transpose,        matrices.n,           columns,
-             matrices.batch, a.untyped_data(),    b.untyped_data(), (*x)->untyped_data(), nullptr};
+  problem = {*dtype,         *known,           transpose,        matrices.n,           columns,
+             matrices.batch, a.untyped_data(), b.untyped_data(), (*x)->untyped_data(), nullptr};
   if (with_info) {
     auto info = results.get<xffi::AnyBuffer>(1);
     if (!info.has_value()) return unsupported(kSolve, "result");
@@ -117,17 +128,22 @@ xffi::Error decode_solve(xffi::AnyBuffer a, xffi::AnyBuffer b, xffi::RemainingRe
 
 xffi::Error decode_lu_factor(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
                              xffi::Result<xffi::AnyBuffer> permutation,
-                             xffi::Result<xffi::AnyBuffer> info, LuProblem& problem) {
+                             xffi::Result<xffi::AnyBuffer> info, std::string_view structure,
+                             LuProblem& problem) {
   std::optional<DType> dtype = computed_dtype_of(a);
   if (!dtype) return unsupported(kLuFactor, "element type of a");
   Matrices matrices;
   JAXINV_RETURN_IF_ERROR(split(kLuFactor, "a", a.dimensions(), matrices));
+  std::optional<Structure> known =
+      supported(Backend::kCpu, Op::kLuFactor, matrices.n, *dtype, structure);
+  if (!known) return unsupported(kLuFactor, "structure");
   const int64_t rows = matrices.batch * matrices.n;
   constexpr xffi::DataType kInt = xffi::DataType::S32;
   JAXINV_RETURN_IF_ERROR(expect(kLuFactor, "lu", *lu, a.element_type(), rows * matrices.n));
   JAXINV_RETURN_IF_ERROR(expect(kLuFactor, "permutation", *permutation, kInt, rows));
   JAXINV_RETURN_IF_ERROR(expect(kLuFactor, "info", *info, kInt, matrices.batch));
   problem = {*dtype,
+             *known,
              matrices.n,
              matrices.batch,
              a.untyped_data(),
@@ -168,14 +184,17 @@ xffi::Error decode_determinant(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> 
                                LuProblem& problem) {
   std::optional<DType> dtype = computed_dtype_of(a);
   if (!dtype) return unsupported(kDeterminant, "element type of a");
-  if (structure != "general") return unsupported(kDeterminant, "structure");
   Matrices matrices;
   JAXINV_RETURN_IF_ERROR(split(kDeterminant, "a", a.dimensions(), matrices));
+  std::optional<Structure> known =
+      supported(Backend::kCpu, Op::kDeterminant, matrices.n, *dtype, structure);
+  if (!known) return unsupported(kDeterminant, "structure");
   JAXINV_RETURN_IF_ERROR(
       expect(kDeterminant, "mantissa", *mantissa, a.element_type(), matrices.batch));
   JAXINV_RETURN_IF_ERROR(
       expect(kDeterminant, "exponent", *exponent, xffi::DataType::S32, matrices.batch));
   problem = {*dtype,
+             *known,
              matrices.n,
              matrices.batch,
              a.untyped_data(),

@@ -26,7 +26,8 @@ xffi::Error decode_solve(xffi::AnyBuffer a, xffi::AnyBuffer b, xffi::RemainingRe
 
 xffi::Error decode_lu_factor(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
                              xffi::Result<xffi::AnyBuffer> permutation,
-                             xffi::Result<xffi::AnyBuffer> info, LuProblem& problem);
+                             xffi::Result<xffi::AnyBuffer> info, std::string_view structure,
+                             LuProblem& problem);
 
 xffi::Error decode_lu_solve(xffi::AnyBuffer lu, xffi::AnyBuffer permutation, xffi::AnyBuffer b,
                             xffi::Result<xffi::AnyBuffer> x, bool transpose,

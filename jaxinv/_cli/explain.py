@@ -6,6 +6,7 @@ import jaxinv
 from jaxinv._cli.backend import CommandError
 from jaxinv._cli.output import PlainOutput
 from jaxinv.explain import FUNCTIONS
+from jaxinv.linalg.check import STRUCTURES
 
 NAME = "explain"
 HELP = "which algorithm, kernel and memory, and why"
@@ -20,10 +21,13 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds SHAPE, DTYPE, --op and --platform."""
+    """Adds SHAPE, DTYPE, --op, --assume-a and --platform."""
     parser.add_argument("shape", metavar="SHAPE", type=parse_shape, help="shape of the array: 1000,3,3")
     parser.add_argument("dtype", metavar="DTYPE", help="its dtype: float32")
     parser.add_argument("--op", choices=FUNCTIONS, default="inv", help="function (default: inv)")
+    parser.add_argument(
+        "--assume-a", choices=STRUCTURES, default="general", help="what is known of the matrices"
+    )
     parser.add_argument("--platform", help="cpu, cuda, rocm, tpu, metal, ... (default: JAX's)")
     parser.set_defaults(parser=parser)
 
@@ -31,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: PlainOutput) -> int:
     """Prints `jaxinv.explain(...)`."""
     try:
-        output.line(jaxinv.explain(args.shape, args.dtype, args.op, args.platform))
+        output.line(jaxinv.explain(args.shape, args.dtype, args.op, args.platform, args.assume_a))
     except (TypeError, ValueError) as error:
         args.parser.error(str(error))
     except RuntimeError as error:

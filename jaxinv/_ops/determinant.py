@@ -3,12 +3,13 @@
 determinant(a) -> mantissa, exponent. Its derivative, that of slogdet, is of the inverse; `det` has its own.
 """
 
+
 import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from jaxinv._ops import elimination
+from jaxinv._ops import diagonal, elimination
 from jaxinv._ops.floating_point import (
     determinant_of_pivots,
     frexp,
@@ -17,6 +18,7 @@ from jaxinv._ops.floating_point import (
     scale_down,
 )
 from jaxinv._ops.inverse import inverse, inverse_series
+from jaxinv._ops.structure import TRIANGULAR, is_pos, view
 from jaxinv._ops.triple_product import dot
 from jaxinv._primitive import Operation, define
 
@@ -28,8 +30,9 @@ def _results(a, *, structure):
 def _portable(a, *, structure):
     if a.shape[-1] == 0:
         return [jnp.ones(a.shape[:-2], a.dtype), jnp.zeros(a.shape[:-2], jnp.int32)]
+    a = view(a, structure)
     shift, unscale = scale_down(jnp.max(largest_component(a), axis=(-2, -1)), a.dtype)
-    _, permutation, info, pivots = elimination.lu(a * unscale[..., None, None])
+    _, permutation, info, pivots = elimination.lu(a * unscale[..., None, None], is_pos(structure))
     return list(determinant_of_pivots(a, pivots, elimination.is_odd(permutation), shift, info))
 
 
@@ -63,25 +66,40 @@ def sign_and_logarithm(mantissa: jax.Array, exponent: jax.Array) -> tuple[jax.Ar
     return sign, logarithm
 
 
+def mantissa_and_exponent(a: jax.Array, structure: str) -> list[jax.Array]:
+    """The determinant of matrices of any structure."""
+    if structure == "diagonal" or structure in TRIANGULAR:
+        return diagonal.determinant(a, structure)
+    return determinant(a, structure=structure)
+
+
+def det(a: jax.Array, structure: str) -> jax.Array:
+    """Determinant of a (..., n, n), with derivatives at every rank."""
+    if structure == "diagonal" or structure in TRIANGULAR:
+        return ldexp(*diagonal.determinant(a, structure))
+    return _det(a, structure=structure)[0]
+
+
 # An operation of its own, not a function with jax.custom_jvp, through which Taylor mode finds no way.
-det: Operation = define(
+_det: Operation = define(
     "det",
-    results=lambda a: [((), a.dtype)],
-    portable=lambda a: [ldexp(*determinant(a, structure="general"))],
+    results=lambda a, structure: [((), a.dtype)],
+    portable=lambda a, structure: [ldexp(*determinant(a, structure=structure))],
     native=False,
 )
 
 
-@det.def_jvp
-def _det_jvp(primals, tangents):
+@_det.def_jvp
+def _det_jvp(primals, tangents, *, structure):
     # D det[E] = tr(adj(a) E).
-    (a,), (da,) = primals, tangents
-    return det(a), [jnp.sum(jnp.matrix_transpose(adjugate(a)) * da, axis=(-2, -1))]
+    a, da = (view(x, structure) for x in (*primals, *tangents))
+    trace = jnp.sum(jnp.matrix_transpose(adjugate(a)) * da, axis=(-2, -1))
+    return _det(*primals, structure=structure), [trace]
 
 
-@det.def_jet
-def _det_jet(primals, series):
-    (mantissa, exponent), (terms, _) = _jet(primals, series, structure="general")
+@_det.def_jet
+def _det_jet(primals, series, *, structure):
+    (mantissa, exponent), (terms, _) = _jet(primals, series, structure=structure)
     return [ldexp(mantissa, exponent)], [[ldexp(term, exponent) for term in terms]]
 
 

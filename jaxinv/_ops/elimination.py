@@ -16,11 +16,13 @@ _SINGLE_PANEL = 64  # below, the whole matrix is one panel
 _PANEL = 32  # columns per panel
 
 
-def lu(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+def lu(a: jax.Array, positive: bool = False) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Factors a (..., n, n): a[permutation] = L U. Returns L and U in one, permutation, info, pivots.
 
     As LAPACK's getrf: L has a unit diagonal, ties of the pivot search take the lowest row as rows then stand.
-    A matrix whose info is not 0 gets factors of NaN. pivots: (n, ...).
+    A matrix whose info is not 0 gets factors of NaN. pivots: (n, ...). `positive`: a is Hermitian and has
+    to be positive definite; no rows are exchanged, L D Lᴴ in the form of L U, and info is the order of the
+    first leading minor that is not positive.
     """
     size, batch = a.shape[-1], a.shape[:-2]
     if size == 0:
@@ -41,7 +43,7 @@ def lu(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         a, place, pivots = carry
         start, stop = p * width, (p + 1) * width
         panel = lax.dynamic_slice_in_dim(a, start, width, -1)
-        panel, place, panel_pivots = _eliminate(panel, place, start)
+        panel, place, panel_pivots = _eliminate(panel, place, start, positive)
         if panels > 1:
             order = _rows_at(place, start + index[:width])
             top = _substitute_block(_take_rows(panel, order), _take_rows(a, order), True, True)
@@ -60,7 +62,7 @@ def lu(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     permutation = _rows_at(place, index)
     a = _take_rows(a, permutation)[..., :size, :size]
     pivots = pivots[:size]
-    info = first_bad_step(pivots)
+    info = first_bad_step(pivots, positive)
     return jnp.where((info == 0)[..., None, None], a, nan(a.dtype)), permutation[..., :size], info, pivots
 
 
@@ -76,17 +78,22 @@ def lu_solve(lu: jax.Array, permutation: jax.Array, b: jax.Array, transpose: boo
     """Solves op(a) x = b for the factors of a; NaN for factors of NaN."""
     if lu.shape[-1] == 0:
         return b
-    # Sharded, or varying over a mesh, as the factors and the mesh in use: a loop keeps its types.
     index = jnp.arange(lu.shape[-1], dtype=jnp.int32)
-    b = jnp.where(index[:, None] < lu.shape[-1], b + jnp.zeros_like(lu[..., :1]), 0)
+    b = like_factors(lu, b)
     if transpose:
-        x = _substitute(jnp.matrix_transpose(lu), b, lower=True, unit=False)
-        x = _substitute(jnp.matrix_transpose(lu), x, lower=False, unit=True)
+        x = substitute(jnp.matrix_transpose(lu), b, lower=True, unit=False)
+        x = substitute(jnp.matrix_transpose(lu), x, lower=False, unit=True)
         x = _take_rows(x, _rows_at(permutation, index))
     else:
-        x = _substitute(lu, _take_rows(b, permutation), lower=True, unit=True)
-        x = _substitute(lu, x, lower=False, unit=False)
+        x = substitute(lu, _take_rows(b, permutation), lower=True, unit=True)
+        x = substitute(lu, x, lower=False, unit=False)
     return jnp.where(jnp.isnan(lu[..., :1, :1]), nan(b.dtype), x)
+
+
+def like_factors(t: jax.Array, b: jax.Array) -> jax.Array:
+    """b sharded, or varying over a mesh, as the factors t and the mesh in use: a loop keeps its types."""
+    index = jnp.arange(t.shape[-1], dtype=jnp.int32)
+    return jnp.where(index[:, None] < t.shape[-1], b + jnp.zeros_like(t[..., :1]), 0)
 
 
 def _panels(n: int) -> tuple[int, int]:
@@ -115,7 +122,7 @@ def _take_rows(a: jax.Array, order: jax.Array) -> jax.Array:
     return jnp.take_along_axis(a, order[..., None], axis=-2, mode="promise_in_bounds")
 
 
-def _substitute(t: jax.Array, b: jax.Array, *, lower: bool, unit: bool) -> jax.Array:
+def substitute(t: jax.Array, b: jax.Array, *, lower: bool, unit: bool) -> jax.Array:
     """Solves t x = b for the lower or upper triangle of t (..., n, n), its diagonal 1 where `unit`."""
     size = t.shape[-1]
     panels, width = _panels(size)
@@ -156,7 +163,7 @@ def _substitute_block(t, b, lower, unit):
     return lax.fori_loop(jnp.int32(0), jnp.int32(n), step, b)
 
 
-def _eliminate(panel, place, start):
+def _eliminate(panel, place, start, positive):
     """LU of panel (..., n, w), the columns from `start` on; rows are left where they are.
 
     place: where each row stands; it has had its step when that is below `start`. Pivot rows keep what they
@@ -169,9 +176,12 @@ def _eliminate(panel, place, start):
         panel, place, pivots = carry
         k = start + t
         column = lax.dynamic_index_in_dim(panel, t, -1, keepdims=False)
-        size = jnp.where(place < k, -1, magnitude(column))
-        largest = jnp.max(size, axis=-1, keepdims=True)
-        at = jnp.min(jnp.where(size == largest, place, n), axis=-1, keepdims=True)
+        if positive:
+            at = jnp.full_like(place[..., :1], k)
+        else:
+            size = jnp.where(place < k, -1, magnitude(column))
+            largest = jnp.max(size, axis=-1, keepdims=True)
+            at = jnp.min(jnp.where(size == largest, place, n), axis=-1, keepdims=True)
         hot = place == at
         row = jnp.sum(jnp.where(hot[..., None], panel, 0), axis=-2)
         place = jnp.where(hot, k, jnp.where(place == k, at, place))

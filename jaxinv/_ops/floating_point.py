@@ -79,9 +79,12 @@ def compute_dtype(dtype):
     return jnp.dtype(jnp.float32) if dtype in (jnp.float16, jnp.bfloat16) else jnp.dtype(dtype)
 
 
-def first_bad_step(pivots: jax.Array) -> jax.Array:
-    """LAPACK's info: the first (1-based) step whose pivot is 0 or not finite, else 0. pivots: (n, ...)."""
-    bad = (pivots == 0) | ~jnp.isfinite(pivots)
+def first_bad_step(pivots: jax.Array, positive: bool = False) -> jax.Array:
+    """LAPACK's info: the first (1-based) step whose pivot is 0 or not finite, else 0. pivots: (n, ...).
+
+    `positive`: pivots that are not positive are bad too.
+    """
+    bad = (~(pivots.real > 0) if positive else pivots == 0) | ~jnp.isfinite(pivots)
     step = lax.broadcasted_iota(jnp.int32, pivots.shape, 0)
     n = pivots.shape[0]
     first = jnp.min(jnp.where(bad, step, n), axis=0)

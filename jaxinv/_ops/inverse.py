@@ -4,11 +4,15 @@ Results, in this order: the inverse; with `with_info` the first bad step (int32,
 `with_det` the determinant as mantissa and power of two, so that nothing overflows early.
 """
 
+import functools
+
 import jax
 from jax import numpy as jnp
 
+from jaxinv._ops import diagonal
 from jaxinv._ops.floating_point import compute_dtype
 from jaxinv._ops.gauss_jordan import gauss_jordan
+from jaxinv._ops.structure import TRIANGULAR, is_pos, positive_inverse, triangular_inverse, view
 from jaxinv._ops.triple_product import dot, triple_product
 from jaxinv._primitive import Operation, define
 
@@ -23,7 +27,13 @@ def _results(a, *, structure, with_info, with_det):
 
 
 def _portable(a, *, structure, with_info, with_det):
-    x, info, mantissa, exponent = gauss_jordan(a.astype(compute_dtype(a.dtype)))
+    wide = a.astype(compute_dtype(a.dtype))
+    if structure in TRIANGULAR and a.shape[-1]:
+        x, info, mantissa, exponent = triangular_inverse(wide, structure)
+    elif is_pos(structure) and a.shape[-1]:
+        x, info, mantissa, exponent = positive_inverse(view(wide, structure))
+    else:
+        x, info, mantissa, exponent = gauss_jordan(wide)
     out = [x.astype(a.dtype)]
     if with_info:
         out.append(info)
@@ -35,10 +45,18 @@ def _portable(a, *, structure, with_info, with_det):
 inverse: Operation = define("inverse", results=_results, portable=_portable)
 
 
+def invert(
+    a: jax.Array, *, structure: str, with_info: bool = False, with_det: bool = False
+) -> list[jax.Array]:
+    """The inverse of matrices of any structure, with what is asked for."""
+    f = diagonal.inverse if structure == "diagonal" else functools.partial(inverse, structure=structure)
+    return f(a, with_info=with_info, with_det=with_det)
+
+
 @inverse.def_jvp
 def _jvp(primals, tangents, *, structure, with_info, with_det):
     out = inverse(*primals, structure=structure, with_info=with_info, with_det=with_det)
-    x, (da,) = out[0], tangents
+    x, da = out[0], view(tangents[0], structure)
     out_tangents: list[jax.Array | None] = triple_product(
         x, da, x, transpose_l=False, transpose_g=False, transpose_r=False
     )
@@ -57,7 +75,7 @@ def _jvp(primals, tangents, *, structure, with_info, with_det):
 def inverse_series(primals, series, *, structure, with_info, with_det):
     # A X = I order by order: X_k = −X Σ_{j=1…k} A_j X_{k−j}, in Taylor coefficients.
     out = inverse(*primals, structure=structure, with_info=with_info, with_det=with_det)
-    (terms,) = series
+    terms = [view(term, structure) for term in series[0]]
     x = [out[0]]
     for k in range(1, len(terms) + 1):
         x.append(-dot(out[0], sum(dot(terms[j - 1], x[k - j]) for j in range(1, k + 1))))
@@ -70,11 +88,12 @@ def inverse_series(primals, series, *, structure, with_info, with_det):
 def _determinant_series(mantissa, x, terms):
     # det' = det · tr(X A'), of which order j is Σ_i (j − i + 1) tr(X_i A_{j−i+1}).
     det, traces = [mantissa], []
+    x, terms = ([y.astype(mantissa.dtype) for y in values] for values in (x, terms))
     for j in range(len(terms)):
         products = (
             (j - i + 1) * jnp.sum(x[i] * jnp.matrix_transpose(terms[j - i]), axis=(-2, -1))
             for i in range(j + 1)
         )
-        traces.append(sum(products).astype(mantissa.dtype))
+        traces.append(sum(products))
         det.append(sum(traces[i] * det[j - i] for i in range(j + 1)) / (j + 1))
     return det[1:]

@@ -11,7 +11,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
-STRUCTURES = ("general",)
+STRUCTURES = ("general", "pos", "upper triangular", "lower triangular", "diagonal")
 
 
 def inexact(name: str, a: ArrayLike) -> jax.Array:
@@ -113,9 +113,11 @@ def indices(name: str, argument: str, value: Any, n: int) -> tuple[int, ...]:
     return tuple(i % n for i in array.tolist())
 
 
-def structure(name: str, assume_a: str) -> str:
-    """The argument that names what is known of the matrices."""
+def structure(name: str, assume_a: str, lower: bool) -> str:
+    """The arguments that say what is known of the matrices, as operations name it."""
     if assume_a not in STRUCTURES:
         choices = ", ".join(map(repr, STRUCTURES))
         raise ValueError(f"jaxinv.{name}: assume_a must be one of {choices}, got {assume_a!r}")
+    if assume_a == "pos":
+        return "pos lower" if lower else "pos upper"
     return assume_a

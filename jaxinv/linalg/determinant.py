@@ -8,8 +8,9 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxinv._ops.determinant import det as _det
-from jaxinv._ops.determinant import determinant, sign_and_logarithm
+from jaxinv._ops.determinant import mantissa_and_exponent, sign_and_logarithm
 from jaxinv._ops.floating_point import compute_dtype
+from jaxinv._ops.structure import view
 from jaxinv.linalg.check import square_matrices, structure
 
 
@@ -34,7 +35,7 @@ def det(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> jax.
     Returns:
       Array (...) of the dtype of `a`. No intermediate product over- or underflows: the result is inf or 0
       only where the determinant is outside the range of the dtype. A zero pivot gives 0, a NaN or Inf
-      entry NaN; the determinant of an empty matrix is 1.
+      entry NaN, and so does a negative pivot for "pos"; the determinant of an empty matrix is 1.
 
     Raises:
       ValueError, TypeError: as `inv`.
@@ -43,11 +44,11 @@ def det(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> jax.
     at every rank: d det = tr(adj(a) da), the adjugate from a singular value decomposition (Stewart, Linear
     Algebra Appl. 283, 1998, 151-164), which is computed only when a derivative is. Third and higher
     derivatives exist where the singular values are distinct and not 0. Where no matrix is singular,
-    `inv_det` costs less to differentiate. Taylor mode (`jax.experimental.jet`) goes through the inverse.
+    `inv_det` costs less to differentiate. Of triangular and diagonal matrices the derivative is that of the
+    product of the diagonal, of any order. Taylor mode (`jax.experimental.jet`) goes through the inverse.
     """
-    a, _ = square_matrices("det", a), structure("det", assume_a)
-    (out,) = _det(a.astype(compute_dtype(a.dtype)))
-    return out.astype(a.dtype)
+    a, assumed = square_matrices("det", a), structure("det", assume_a, lower)
+    return _det(a.astype(compute_dtype(a.dtype)), assumed).astype(a.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("method", "assume_a", "lower"))
@@ -75,12 +76,12 @@ def slogdet(
     Differentiable in `a` to any order where `a` is not singular (inf or NaN where it is):
     d logabsdet = Re tr(a⁻¹ da), by one elimination that gives value and inverse.
     """
-    a, assumed = square_matrices("slogdet", a), structure("slogdet", assume_a)
+    a, assumed = square_matrices("slogdet", a), structure("slogdet", assume_a, lower)
     if method not in (None, "lu", "qr"):
         raise ValueError(f"jaxinv.slogdet: method must be one of None, 'lu', 'qr', got {method!r}")
     wide = a.astype(compute_dtype(a.dtype))
     if method == "qr":
-        sign, logabsdet = jnp.linalg.slogdet(wide, method="qr")
+        sign, logabsdet = jnp.linalg.slogdet(view(wide, assumed), method="qr")
     else:
-        sign, logabsdet = sign_and_logarithm(*determinant(wide, structure=assumed))
+        sign, logabsdet = sign_and_logarithm(*mantissa_and_exponent(wide, assumed))
     return SlogdetResult(sign.astype(a.dtype), logabsdet.astype(jnp.finfo(a.dtype).dtype))

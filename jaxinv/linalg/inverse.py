@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxinv._ops.determinant import sign_and_logarithm
 from jaxinv._ops.floating_point import ldexp
-from jaxinv._ops.inverse import inverse
+from jaxinv._ops.inverse import invert
 from jaxinv.linalg.check import square_matrices, structure
 
 
@@ -46,21 +46,26 @@ def inv(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> jax.
       a: array (..., n, n), any number of batch dimensions, n >= 0. float16, bfloat16 (computed in
         float32, rounded once), float32, float64, complex64, complex128; integers and booleans promote
         to the default float.
-      assume_a: structure of `a`; "general" (nothing is assumed or detected).
-      lower: read for assume_a="pos" only; no effect on "general".
+      assume_a: what `a` is taken for, as in `scipy.linalg.inv`; nothing is detected. "general"; "pos":
+        symmetric or Hermitian positive definite, one triangle of it is read (by L D Lᴴ, half the arithmetic);
+        "upper triangular", "lower triangular", "diagonal": those entries alone are read. Others may hold
+        anything, NaN included.
+      lower: for "pos", whether the lower triangle is read; no effect on the others.
 
     Returns:
       Array (..., n, n) of the dtype of `a`. A singular matrix, or one with a NaN or Inf, gives all NaN;
-      its neighbours in the batch keep their bits. `inv_ex` says where the elimination failed.
+      its neighbours in the batch keep their bits. `inv_ex` says where the elimination failed. Exactly
+      symmetric or Hermitian for "pos", exactly 0 outside the triangle or the diagonal.
 
     Raises:
       ValueError: the last two dimensions are missing or differ, or `assume_a` is unknown.
       TypeError: `a` is not an array or of an unsupported dtype.
 
-    Differentiable in `a` in forward and reverse mode to any order: dX = −X dA X.
+    Differentiable in `a` in forward and reverse mode to any order: dX = −X dA X, where A is made of the
+    entries that are read: gradients are 0 for the others and, for "pos", doubled off the diagonal.
     """
-    a, assumed = square_matrices("inv", a), structure("inv", assume_a)
-    (x,) = inverse(a, structure=assumed, with_info=False, with_det=False)
+    a, assumed = square_matrices("inv", a), structure("inv", assume_a, lower)
+    (x,) = invert(a, structure=assumed)
     return x
 
 
@@ -76,15 +81,17 @@ def inv_ex(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> I
     Returns:
       `InvResult(inverse, info)`: `inverse` as `inv` returns it, bit for bit; `info` int32 (...), 0 where
       it succeeded, else the first (1-based) step of LU with partial pivoting whose pivot is zero or not
-      finite (the info of LAPACK's getrf). A matrix singular only up to rounding is not detected.
+      finite (the info of LAPACK's getrf). A matrix singular only up to rounding is not detected. "pos": the
+      order of the first leading minor that is not positive (potrf). Triangular and diagonal: the first column
+      with a zero on the diagonal or an entry that is read and not finite.
 
     Raises:
       ValueError, TypeError: as `inv`.
 
     `inverse` is differentiable in `a` to any order; `info` is an integer and has no derivative.
     """
-    a, assumed = square_matrices("inv_ex", a), structure("inv_ex", assume_a)
-    return InvResult(*inverse(a, structure=assumed, with_info=True, with_det=False))
+    a, assumed = square_matrices("inv_ex", a), structure("inv_ex", assume_a, lower)
+    return InvResult(*invert(a, structure=assumed, with_info=True))
 
 
 @functools.partial(jax.jit, static_argnames=("assume_a", "lower"))
@@ -99,15 +106,16 @@ def inv_slogdet(a: ArrayLike, *, assume_a: str = "general", lower: bool = False)
     Returns:
       `InvSlogdetResult(inverse, sign, logabsdet)`: `inverse` (..., n, n) as `inv` returns it; `sign` (...)
       of the dtype of `a` (of modulus 1 for complex), `logabsdet` (...) its real dtype, as
-      `jax.numpy.linalg.slogdet`. A zero pivot gives (NaN, 0, −inf), a NaN or Inf entry all NaN.
+      `jax.numpy.linalg.slogdet`. A zero pivot gives (NaN, 0, −inf), a NaN or Inf entry all NaN, and so
+      does a negative one for "pos".
 
     Raises:
       ValueError, TypeError: as `inv`.
 
     Differentiable in `a` to any order where `a` is not singular: d logabsdet = Re tr(X dA).
     """
-    a, assumed = square_matrices("inv_slogdet", a), structure("inv_slogdet", assume_a)
-    x, mantissa, exponent = inverse(a, structure=assumed, with_info=False, with_det=True)
+    a, assumed = square_matrices("inv_slogdet", a), structure("inv_slogdet", assume_a, lower)
+    x, mantissa, exponent = invert(a, structure=assumed, with_det=True)
     sign, logabsdet = sign_and_logarithm(mantissa, exponent)
     return InvSlogdetResult(x, sign.astype(a.dtype), logabsdet.astype(jnp.finfo(a.dtype).dtype))
 
@@ -131,6 +139,6 @@ def inv_det(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> 
 
     Differentiable in `a` to any order where `a` is not singular: d det = det · tr(X dA).
     """
-    a, assumed = square_matrices("inv_det", a), structure("inv_det", assume_a)
-    x, mantissa, exponent = inverse(a, structure=assumed, with_info=False, with_det=True)
+    a, assumed = square_matrices("inv_det", a), structure("inv_det", assume_a, lower)
+    x, mantissa, exponent = invert(a, structure=assumed, with_det=True)
     return InvDetResult(x, ldexp(mantissa, exponent).astype(a.dtype))

@@ -33,8 +33,8 @@ def solve(a: ArrayLike, b: ArrayLike, *, assume_a: str = "general", lower: bool 
       b: one vector (n,) for all matrices, or matrices (..., n, k) whose batch dimensions broadcast with
         those of `a`. As in NumPy 2, only an array of one dimension is a vector. Where `a` has no batch
         dimension, or one of size 1, that `b` has, its matrix is factored once.
-      assume_a: structure of `a`; "general" (nothing is assumed or detected).
-      lower: read for assume_a="pos" only; no effect on "general".
+      assume_a: as for `inv`. Triangular systems are solved by substitution, "pos" by L D Lᴴ.
+      lower: as for `inv`.
 
     Returns:
       Array (..., n) for a vector `b`, else (..., n, k), of the dtype that `a` and `b` promote to. A
@@ -47,7 +47,7 @@ def solve(a: ArrayLike, b: ArrayLike, *, assume_a: str = "general", lower: bool 
     Differentiable in `a` and `b` in forward and reverse mode to any order: dx = a⁻¹(db − da x), by the
     factors of `a` where n > 16; by solving again where not, which costs less than to store factors.
     """
-    return _solve("solve", a, b, assume_a, with_info=False)[0]
+    return _solve("solve", a, b, assume_a, lower, with_info=False)[0]
 
 
 @functools.partial(jax.jit, static_argnames=("assume_a", "lower"))
@@ -63,19 +63,20 @@ def solve_ex(a: ArrayLike, b: ArrayLike, *, assume_a: str = "general", lower: bo
     Returns:
       `SolveResult(x, info)`: `x` as `solve` returns it, bit for bit; `info` int32 of the batch shape of `x`,
       0 where it succeeded, else the first (1-based) step of LU with partial pivoting whose pivot is zero or
-      not finite (the info of LAPACK's gesv). A matrix singular only up to rounding is not detected.
+      not finite (the info of LAPACK's gesv); for other structures as `inv_ex`. A matrix singular only up to
+      rounding is not detected.
 
     Raises:
       ValueError, TypeError: as `solve`.
 
     `x` is differentiable in `a` and `b` to any order; `info` is an integer and has no derivative.
     """
-    return SolveResult(*_solve("solve_ex", a, b, assume_a, with_info=True))
+    return SolveResult(*_solve("solve_ex", a, b, assume_a, lower, with_info=True))
 
 
-def _solve(name, a, b, assume_a, with_info):
+def _solve(name, a, b, assume_a, lower, with_info):
     given = a, b
-    a, assumed = square_matrices(name, a), structure(name, assume_a)
+    a, assumed = square_matrices(name, a), structure(name, assume_a, lower)
     b = right_hand_side(name, a, b)
     # An integer beside a float takes the type of the float.
     dtype = jnp.result_type(*given)
@@ -117,7 +118,9 @@ def inv_rows(
     Differentiable in `a` to any order, as `solve`.
     """
     a = square_matrices("inv_rows", a)
-    return _inv_rows(a, indices("inv_rows", "rows", rows, a.shape[-1]), structure("inv_rows", assume_a))
+    return _inv_rows(
+        a, indices("inv_rows", "rows", rows, a.shape[-1]), structure("inv_rows", assume_a, lower)
+    )
 
 
 def inv_cols(
@@ -144,7 +147,9 @@ def inv_cols(
     Differentiable in `a` to any order, as `solve`.
     """
     a = square_matrices("inv_cols", a)
-    return _inv_cols(a, indices("inv_cols", "cols", cols, a.shape[-1]), structure("inv_cols", assume_a))
+    return _inv_cols(
+        a, indices("inv_cols", "cols", cols, a.shape[-1]), structure("inv_cols", assume_a, lower)
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))

@@ -1,0 +1,371 @@
+"""assume_a: what is read, accuracy, info, exact symmetry and zeros, derivatives of what is computed."""
+
+import functools
+
+import jax
+import matrices
+import numpy as np
+import pytest
+from jax import numpy as jnp
+from jax.experimental import jet
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.test_util import check_grads
+from matrices import DTYPES, adjoint, assert_inverse
+from solutions import assert_solution
+from test_derivatives import count
+
+import jaxinv
+
+STRUCTURES = ("pos", "pos lower", "upper triangular", "lower triangular", "diagonal")
+FUNCTIONS = {
+    "inv": jaxinv.inv,
+    "inv_ex": lambda a, **k: jaxinv.inv_ex(a, **k).inverse,
+    "inv_slogdet": jaxinv.inv_slogdet,
+    "inv_det": jaxinv.inv_det,
+    "inv_rows": lambda a, **k: jaxinv.inv_rows(a, [0, -1], **k),
+    "inv_cols": lambda a, **k: jaxinv.inv_cols(a, 1, **k),
+    "solve": lambda a, **k: jaxinv.solve(a, jnp.ones(a.shape[-1], a.dtype), **k),
+    "solve_ex": lambda a, **k: jaxinv.solve_ex(a, jnp.ones((a.shape[-1], 2), a.dtype), **k).x,
+    "slogdet": jaxinv.slogdet,
+    "det": jaxinv.det,
+}
+_SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 7, 8, 9, 15, 31, 32, 64, 65, 130, 200)]
+structures = pytest.mark.parametrize("structure", STRUCTURES)
+
+
+def keywords(structure):
+    return {
+        "assume_a": structure.split(" l")[0] if "pos" in structure else structure,
+        "lower": "l" in structure[3:],
+    }
+
+
+def read(structure, n):
+    """Which entries are read."""
+    full = np.ones((n, n), bool)
+    if structure == "diagonal":
+        return np.eye(n, dtype=bool)
+    return np.tril(full) if "lower" in structure else np.triu(full)
+
+
+def hermitian(structure, a):
+    """H(a)."""
+    a = np.where(read(structure, a.shape[-1]), a, 0)
+    if "pos" not in structure:
+        return a
+    diagonal = a * np.eye(a.shape[-1])
+    return (a - diagonal) + adjoint(a - diagonal) + diagonal.real
+
+
+def hide(structure, a):
+    """`a` with NaN for what is not read."""
+    out = np.where(read(structure, a.shape[-1]), a, np.array(np.nan, a.dtype))
+    if "pos" in structure and np.iscomplexobj(a):
+        out.imag += np.nan * 0 + np.where(np.eye(a.shape[-1]), np.nan, 0)  # of the diagonal
+    return out
+
+
+def generate(structure, n, dtype, count=3):
+    """Names and matrices of that structure, kappa <= 0.1/eps, in the dtype."""
+    rng = matrices.rng_for("structure", structure, n, dtype.name)
+    bound = 0.1 / (matrices.ulp(dtype) if matrices.is_half(dtype) else matrices.eps(dtype))
+    parts = {}
+    if "pos" in structure:
+        q = np.linalg.qr(matrices.normal(rng, (count, n, n), dtype))[0]
+        kappas = np.geomspace(10, bound / max(n, 1), count)
+        sigma = np.geomspace(np.ones(count), 1 / kappas, n, axis=-1)
+        parts["condition"] = (q * sigma[:, None, :]) @ adjoint(q)
+        # A graded matrix keeps the error of its own scaling: D S D with S well conditioned.
+        d = matrices._grades(n, dtype) ** 0.5
+        g = matrices.normal(rng, (count, n, n), dtype)
+        well = g @ adjoint(g) / max(n, 1) + np.eye(n)
+        parts["graded"] = d[:, None] * well * d[::-1][::-1]
+        scale = 7 if dtype == np.float16 else 60
+        parts["scaled"] = np.ldexp(1.0, scale) * well
+        parts["scaled down"] = np.ldexp(1.0, -scale) * well
+        if 2 <= n <= (3 if matrices.is_half(dtype) else 5):
+            parts["hilbert"] = matrices._hilbert(rng, 1, n, dtype)
+    elif structure == "diagonal":
+        d = np.geomspace(1, 1 / bound, max(n, 1))[:n] * np.exp(1j * rng.uniform(0, 6, (count, n)))
+        parts["condition"] = np.eye(n) * (d if dtype.kind == "c" else d.real)[:, None, :]
+    else:
+        low = matrices.normal(rng, (count, n, n), dtype) / max(n, 1)
+        d = rng.uniform(0.5, 2, (count, n)) * rng.choice((-1, 1), (count, n))
+        a = np.tril(low, -1) + np.eye(n) * d[:, None, :]
+        r = adjoint(
+            np.linalg.qr(matrices.with_condition(rng, np.geomspace(10, bound / 3, count), n, dtype))[1]
+        )
+        parts = {"unit": a, "condition": r, "graded": matrices._grades(n, dtype)[:, None] * a}
+        if "upper" in structure:
+            parts = {k: np.swapaxes(v, -1, -2) for k, v in parts.items()}
+    names = [name for name, v in parts.items() for _ in v]
+    a = hermitian(structure, np.concatenate(list(parts.values())).astype(dtype)).astype(dtype)
+    keep = matrices.condition(a) <= 0.15 / matrices.eps(dtype)
+    assert keep.mean() > 0.5 or n == 0
+    return [x for x, k in zip(names, keep, strict=True) if k], a[keep]
+
+
+@structures
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("n", (0, 1, 3, 5, 16, 17, 40, *_SLOW))
+@pytest.mark.portable(n=(3, 40), dtype=("float32", "complex128"))
+def test_accuracy(path, structure, n, dtype, flushes):
+    """Inverse, determinant and solution, with NaN in what must not be read."""
+    dtype, options = DTYPES[dtype], keywords(structure)
+    names, a = generate(structure, n, dtype)
+    hidden = hide(structure, a)
+    x, info = jaxinv.inv_ex(hidden, **options)
+    x = np.asarray(x)
+    flushed = flushes  # wherever the portable path serves
+    assert not info.any() and x.dtype == dtype
+    assert_inverse(a, x, names, flushed)
+    np.testing.assert_array_equal(jaxinv.inv(hidden, **options), x)
+    if "pos" in structure:
+        np.testing.assert_array_equal(x, adjoint(x))
+    else:
+        np.testing.assert_array_equal(x[:, ~read(structure, n)], 0)
+    b = matrices.normal(matrices.rng_for("b", n), (*a.shape[:-1], 3), dtype).astype(dtype)
+    y, info = jaxinv.solve_ex(hidden, b, **options)
+    assert not info.any()
+    assert_solution(a, b, np.asarray(y), names, flushed)
+    wide = a.astype(matrices.wide_dtype(dtype))
+    sign, log = np.linalg.slogdet(wide)
+    if "pos" not in structure:
+        d = np.diagonal(wide, axis1=-2, axis2=-1)
+        sign, log = np.prod(d / np.abs(d), -1), np.sum(np.log(np.abs(d)), -1)
+    slack = 10 * n * n * matrices.eps(dtype) * matrices.condition(a) * ("pos" in structure)
+    slack += 20 * (n + 1) * matrices.eps(dtype) * (1 + np.abs(log)) + 2 * matrices.ulp(dtype) * (
+        1 + np.abs(log)
+    )
+    for got in (jaxinv.slogdet(hidden, **options), jaxinv.inv_slogdet(hidden, **options)[1:]):
+        assert np.all(np.abs(np.asarray(got[0]).astype(sign.dtype) - sign) <= slack)
+        assert np.all(np.abs(np.asarray(got[1]).astype(float) - log) <= slack)
+
+
+@structures
+@pytest.mark.parametrize("n", (1, 2, 5, 20))
+@pytest.mark.portable(n=(5,))
+def test_info_and_nan(path, structure, n):
+    """Each kind of failure, in the middle of a batch; its neighbours are as without it."""
+    dtype, options = np.dtype(np.float32), keywords(structure)
+    k, last = n // 2, n - 1
+    good = generate(structure, n, dtype)[1][:1]
+    lower = "lower" in structure
+    place = (last, k) if lower else (k, last)  # of an entry that is read, beside the diagonal
+    # An entry beside the diagonal spoils the leading minor, or the column, that it lies in.
+    column = (k if "triangular" in structure else last) + 1 if lower else last + 1
+    bad, infos, dets = [], [], []
+    for value, det in ((0, 0), (np.nan, np.nan), (np.inf, np.nan), (-np.inf, np.nan)):
+        a = good[0].copy() if value else np.eye(n, dtype=dtype)
+        a[k, k] = value
+        bad.append(a), infos.append(k + 1), dets.append(det)
+    for value in (np.nan, np.inf):
+        a = good[0].copy()
+        a[place] = value
+        if structure != "diagonal" or n == 1:
+            bad.append(a), infos.append(column if n > 1 else 1), dets.append(np.nan)
+    if "pos" in structure:
+        a = np.eye(n, dtype=dtype)
+        a[k, k] = -1
+        bad.append(a), infos.append(k + 1), dets.append(np.nan)
+    a = np.eye(n, dtype=dtype)
+    a[0, 0], a[place] = 0, np.nan if structure != "diagonal" else a[place]
+    bad.append(a), infos.append(1), dets.append(0 if structure == "diagonal" and n > 1 else np.nan)
+    if n == 1:
+        infos[-1], dets[-1] = 1, np.nan if structure != "diagonal" else 0
+    batch = hide(structure, np.concatenate([good, np.stack(bad), good]))
+    x, info = jaxinv.inv_ex(batch, **options)
+    y, same = jaxinv.solve_ex(batch, np.ones((n, 1), dtype), **options)
+    np.testing.assert_array_equal(info, [0, *infos, 0])
+    np.testing.assert_array_equal(same, info)
+    assert np.isnan(x[1:-1]).all() and np.isnan(y[1:-1]).all()
+    alone = jaxinv.inv(hide(structure, good), **options)[0]
+    np.testing.assert_array_equal(x[0], x[-1])
+    if path == "native":
+        np.testing.assert_array_equal(x[0], alone)
+    for det in (jaxinv.det(batch, **options), jaxinv.inv_det(batch, **options).det):
+        np.testing.assert_array_equal(det[1:-1], dets)
+    for slogdet in (jaxinv.slogdet(batch, **options), jaxinv.inv_slogdet(batch, **options)[1:]):
+        sign, log = (np.asarray(v)[1:-1] for v in slogdet)
+        np.testing.assert_array_equal(sign, dets)
+        np.testing.assert_array_equal(log, np.where(np.isnan(dets), np.nan, -np.inf))
+
+
+def test_the_first_minor_that_is_not_positive():
+    """Not the first entry of the diagonal that is not."""
+    a = np.array([[1.0, 2, 0], [2, 1, 0], [0, 0, -1]])
+    zero = np.array([[1.0, 2, 0], [2, 4, 0], [0, 0, 1]])
+    out = jaxinv.inv_ex(np.stack([a, zero]), assume_a="pos")
+    np.testing.assert_array_equal(out.info, [2, 2])
+    np.testing.assert_array_equal(jaxinv.det(np.stack([a, zero]), assume_a="pos"), [np.nan, 0])
+
+
+@structures
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_functions(structure, function):
+    """Shapes and dtypes: no matrix, empty matrices, integers, batches; under vmap and jit."""
+    f = functools.partial(FUNCTIONS[function], **keywords(structure))
+    general = functools.partial(FUNCTIONS[function])
+    a = generate(structure, 3, np.dtype(np.float64))[1][:2]
+    if function == "inv_rows":
+        shapes = ((0, 3, 3), (2, 1, 3, 3))
+    else:
+        shapes = ((0, 3, 3), (2, 1, 3, 3), (4, 0, 0)) if function != "inv_cols" else ((0, 3, 3),)
+    for shape in shapes:
+        given = np.broadcast_to(np.eye(shape[-1]), shape)
+        for got, want in zip(jax.tree.leaves(f(given)), jax.tree.leaves(general(given)), strict=True):
+            assert got.dtype == want.dtype
+            np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(
+        jax.tree.leaves(f(np.eye(3, dtype=int)))[0], jax.tree.leaves(f(np.eye(3)))[0]
+    )
+    expected = f(a)
+    for got in (jax.vmap(f)(a), jax.jit(f)(a)):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12), got, expected)
+
+
+@structures
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_check_grads(structure, function, dtype):
+    """The derivative of what is computed: general matrices perturb entries that are not read."""
+    rng = matrices.rng_for("grads", structure)
+    n = 3
+    a = matrices.normal(rng, (n, n), DTYPES[dtype])
+    a = a @ adjoint(a) / n + np.eye(n) if "pos" in structure else a / n + 2 * np.eye(n)
+    f = functools.partial(FUNCTIONS[function], **keywords(structure))
+    if "slogdet" in function:  # the sign of a complex determinant is tested by the determinant
+        whole, f = f, lambda a: (whole(a)[:-2], whole(a)[-1])
+    check_grads(f, (a,), order=2, modes=("fwd", "rev"), eps=1e-5, atol=1e-4, rtol=1e-4)
+
+
+@structures
+@pytest.mark.parametrize("n", (3, 20))
+def test_gradient_of_what_is_read(structure, n):
+    a = hide(structure, generate(structure, n, np.dtype(np.float32))[1][:2])
+    loss = lambda a: jnp.sum(jaxinv.inv(a, **keywords(structure)) ** 2)  # noqa: E731
+    gradient = np.asarray(jax.grad(loss)(a))
+    x = np.linalg.inv(hermitian(structure, a).astype(float))
+    full = -2 * np.swapaxes(x, -1, -2) @ x @ np.swapaxes(x, -1, -2)
+    if "pos" in structure:
+        full = full + np.swapaxes(full, -1, -2) - full * np.eye(n)
+    np.testing.assert_array_equal(gradient[:, ~read(structure, n)], 0)
+    error = np.abs(gradient - np.where(read(structure, n), full, 0)).max((-2, -1))
+    assert np.all(error <= 1e-5 * n * matrices.norm1(x) ** 3 * matrices.condition(hermitian(structure, a)))
+
+
+@structures
+def test_one_factorisation(structure):
+    a = generate(structure, 20, np.dtype(np.float32))[1][:1]
+    options = keywords(structure)
+
+    def solution(a):
+        return jnp.sum(jaxinv.solve(a, jnp.ones((20, 2), a.dtype), **options) ** 2)
+
+    def log(a):
+        x, _, logabsdet = jaxinv.inv_slogdet(a, **options)
+        return jnp.sum(x) + jnp.sum(logabsdet)
+
+    for f in (jax.grad(solution), jax.grad(lambda a: jax.grad(solution)(a).sum())):
+        assert count(jax.make_jaxpr(f)(a).jaxpr, "jaxinv_lu_factor") == ("pos" in structure)
+    assert count(jax.make_jaxpr(jax.grad(log))(a).jaxpr, "jaxinv_inverse") == (structure != "diagonal")
+
+
+@pytest.mark.parametrize("structure", ["pos", "upper triangular", "diagonal"])
+def test_det_at_every_rank(structure):
+    """Values and both derivatives where the general determinant of H(a) has them."""
+    d = np.diag([2.0, 0, 3, 0])
+    for a in (np.diag([2.0, 5, 3, 0]), d if structure != "pos" else np.eye(4)):
+        f, g = (
+            (lambda a: jaxinv.det(a, **keywords(structure))),
+            (lambda a: jaxinv.det(hermitian_jax(a, structure))),
+        )
+        np.testing.assert_allclose(f(a), np.prod(np.diag(a)), atol=1e-12)
+        np.testing.assert_allclose(jax.grad(f)(a), jax.grad(g)(a), atol=1e-10)
+        np.testing.assert_allclose(jax.hessian(f)(a), jax.hessian(g)(a), atol=1e-10)
+
+
+def hermitian_jax(a, structure):
+    upper = jnp.triu(a)
+    return {"pos": upper + jnp.triu(a, 1).T, "upper triangular": upper}.get(structure, a * jnp.eye(4))
+
+
+@structures
+def test_other_transforms(structure):
+    """Shared matrices, jet, strict types, explicit sharding and shard_map, symbolic export."""
+    n, options = 3, keywords(structure)
+    a = generate(structure, n, np.dtype(np.float64))[1][:2]
+    h, b = hermitian(structure, a), matrices.normal(matrices.rng_for("c"), (5, n, 2), np.dtype(float))
+    shared = jax.vmap(lambda b: jaxinv.solve_ex(a[0], b, **options))(b)
+    np.testing.assert_allclose(shared.x, np.linalg.solve(h[0], b), rtol=1e-9, atol=1e-9)
+    assert shared.info.shape == (5,)
+    da = matrices.normal(matrices.rng_for("d"), a.shape, a.dtype)
+    if structure != "diagonal":
+        _, (first,) = jet.jet(lambda a: jaxinv.inv(a, **options), (a,), ((da,),))
+        x = np.linalg.inv(h)
+        np.testing.assert_allclose(
+            first, -x @ hermitian(structure, da) @ x, rtol=1e-8, atol=1e-8 * np.abs(x).max() ** 2
+        )
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        single = jnp.asarray(a, np.float32)
+        for f in FUNCTIONS.values():
+            jax.jit(jax.grad(lambda a, f=f: sum(jnp.sum(v) for v in jax.tree.leaves(f(a, **options))))).lower(
+                single
+            )
+    exported = jax.export.export(jax.jit(lambda a: jaxinv.inv_slogdet(a, **options)), disabled_checks=CHECKS)(
+        jax.ShapeDtypeStruct((jax.export.symbolic_shape("b")[0], n, n), a.dtype)
+    )
+    np.testing.assert_array_equal(exported.call(a)[0], jaxinv.inv(a, **options))
+
+
+CHECKS = [jax.export.DisabledSafetyCheck.custom_call(f"jaxinv_{op}") for op in ("inverse", "determinant")]
+
+
+@structures
+def test_sharded(structure, eight_devices):
+    n, options = 3, keywords(structure)
+    a = np.tile(generate(structure, n, np.dtype(np.float64))[1][:2], (4, 1, 1))
+    mesh = jax.make_mesh((8,), ("i",), axis_types=(AxisType.Explicit,), devices=eight_devices)
+    loss = {
+        name: lambda a, f=f: sum(jnp.sum(jnp.abs(v) ** 2) for v in jax.tree.leaves(f(a, **options)))
+        for name, f in FUNCTIONS.items()
+        if name in ("inv_slogdet", "solve", "det")
+    }
+    for name, f in loss.items():
+        expected = jax.grad(f)(a)
+        with jax.set_mesh(mesh):
+            given = jax.device_put(a, NamedSharding(mesh, PartitionSpec("i")))
+            compiled = jax.jit(jax.grad(f)).lower(given).compile()
+            got = compiled(given)
+            assert "all-gather" not in compiled.as_text(), name
+            assert got.sharding.spec[0] == "i"
+        np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
+        mapped = jax.shard_map(
+            jax.grad(f), mesh=mesh, in_specs=PartitionSpec("i"), out_specs=PartitionSpec("i")
+        )
+        np.testing.assert_allclose(jax.jit(mapped)(given), expected, rtol=1e-9, atol=1e-9)
+
+
+@structures
+def test_products_in_full_precision(structure):
+    square = jax.ShapeDtypeStruct((2, 70, 70), np.float32)
+    for f in (FUNCTIONS["inv_slogdet"], FUNCTIONS["solve"], FUNCTIONS["det"]):
+        gradient = jax.grad(
+            lambda a, f=f: sum(jnp.sum(v) for v in jax.tree.leaves(f(a, **keywords(structure))))
+        )
+        text = jax.jit(gradient).trace(square).lower(lowering_platforms=("tpu",)).as_text()
+        assert all(line.count("HIGHEST") == 2 for line in text.splitlines() if "dot_general" in line)
+
+
+@structures
+def test_explain(structure):
+    options = {k: v for k, v in keywords(structure).items() if k == "assume_a"}
+    for op in FUNCTIONS:
+        for platform in ("cpu", "cuda", "tpu"):
+            text = jaxinv.explain((7, 20, 20), "float32", op, platform, **options)
+            if structure == "diagonal":
+                assert "elementwise" in text
+            elif platform == "cuda":
+                assert "portable" in text
+    with pytest.raises(ValueError, match=r"jaxinv\.explain: assume_a must be one of .*, got 'sym'"):
+        jaxinv.explain((3, 3), "float32", assume_a="sym")
