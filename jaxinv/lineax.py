@@ -6,6 +6,7 @@
 Needs lineax (the extra `lineax`); importing jaxinv does not import it.
 """
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -23,16 +24,28 @@ from lineax.internal import (
 from jaxinv._ops.floating_point import compute_dtype
 from jaxinv._ops.lu import lu_factor, lu_solve
 from jaxinv._ops.pinv import adjoint, product, pseudo_inverse_factors
+from jaxinv._ops.solve import solve_systems
+from jaxinv._ops.structure import TRIANGULAR, bad_column
 from jaxinv.linalg.pinv import default_rtol
 
 
 class DirectState(eqx.Module):
-    """Factors of a square operator, of which the transpose may be meant."""
+    """What is done once to a square operator, of which the transpose may be meant.
 
-    lu: jax.Array
-    permutation: jax.Array
+    Attributes:
+      matrix: LU factors; of triangular and diagonal operators their matrix.
+      permutation: the rows of LU; None where `matrix` is no factorisation.
+      info: as `jaxinv.solve_ex`.
+      structures: of what the operator takes and gives.
+      structure: what is known of the matrix.
+      transpose: whether solutions are those of the transpose.
+    """
+
+    matrix: jax.Array
+    permutation: jax.Array | None
     info: jax.Array
     structures: PackedStructures
+    structure: str = eqx.field(static=True)
     transpose: bool = eqx.field(static=True)
 
 
@@ -41,7 +54,8 @@ class Direct(lineax.AbstractLinearSolver[DirectState]):
 
     `init` factors the matrix of the operator; `compute` substitutes. One factorisation serves all right-hand
     sides, transposes and derivatives. Operators of any kind, pytrees included; float16, bfloat16 (computed in
-    float32), float32, float64, complex64, complex128.
+    float32), float32, float64, complex64, complex128. The operator's tags choose `assume_a`: diagonal, upper
+    or lower triangular, positive semidefinite ("pos": Cholesky; one triangle is read).
 
     A singular matrix, or one with a NaN or Inf, gives `lineax.RESULTS.singular`, and with `throw=False` a
     solution of NaN. `stats["info"]` is the info of `jaxinv.solve_ex`. An operator that is not square raises
@@ -55,31 +69,51 @@ class Direct(lineax.AbstractLinearSolver[DirectState]):
                 "jaxinv.lineax.Direct: expected a square operator, got shape "
                 f"({operator.out_size()}, {operator.in_size()})"
             )
+        structure = _structure(operator)
         matrix = operator.as_matrix()
-        factors = lu_factor(matrix.astype(compute_dtype(matrix.dtype)))
-        return DirectState(*factors, pack_structures(operator), False)
+        matrix = matrix.astype(compute_dtype(matrix.dtype))
+        if structure in _SUBSTITUTED:
+            matrix, permutation, info = matrix, None, bad_column(matrix, structure)
+        else:
+            matrix, permutation, info = lu_factor(matrix, structure=structure)
+        return DirectState(matrix, permutation, info, pack_structures(operator), structure, False)
 
     def compute(self, state: DirectState, vector, options: dict[str, Any]):
         del options
         b = ravel_vector(vector, state.structures)
-        dtype = jnp.result_type(state.lu, b)
-        lu, b = state.lu.astype(dtype), b.astype(dtype)
-        (x,) = lu_solve(lu, lu, state.permutation, b[:, None], transpose=state.transpose)
+        dtype = jnp.result_type(state.matrix, b)
+        matrix, b = state.matrix.astype(dtype), b.astype(dtype)[:, None]
+        static = {"structure": state.structure, "transpose": state.transpose}
+        if state.permutation is None:
+            (x,) = solve_systems(matrix, b, **static)
+        else:
+            (x,) = lu_solve(matrix, matrix, state.permutation, b, **static)
         result = lineax.RESULTS.where(state.info == 0, lineax.RESULTS.successful, lineax.RESULTS.singular)
         return unravel_solution(x[:, 0], state.structures), result, {"info": state.info}
 
     def transpose(self, state: DirectState, options: dict[str, Any]):
         structures = transpose_packed_structures(state.structures)
-        return DirectState(state.lu, state.permutation, state.info, structures, not state.transpose), options
+        return dataclasses.replace(state, structures=structures, transpose=not state.transpose), options
 
     def conj(self, state: DirectState, options: dict[str, Any]):
-        conjugate = DirectState(
-            state.lu.conj(), state.permutation, state.info, state.structures, state.transpose
-        )
-        return conjugate, options
+        return dataclasses.replace(state, matrix=state.matrix.conj()), options
 
     def assume_full_rank(self) -> bool:
         return True
+
+
+_SUBSTITUTED = (*TRIANGULAR, "diagonal")
+
+
+def _structure(operator: lineax.AbstractLinearOperator) -> str:
+    """What the tags of an operator say of its matrix."""
+    if lineax.is_diagonal(operator):
+        return "diagonal"
+    if lineax.is_upper_triangular(operator):
+        return "upper triangular"
+    if lineax.is_lower_triangular(operator):
+        return "lower triangular"
+    return "pos upper" if lineax.is_positive_semidefinite(operator) else "general"
 
 
 class PseudoInverseState(eqx.Module):
@@ -120,13 +154,12 @@ class PseudoInverse(lineax.AbstractLinearSolver[PseudoInverseState]):
 
     def transpose(self, state: PseudoInverseState, options: dict[str, Any]):
         structures = transpose_packed_structures(state.structures)
-        return PseudoInverseState(state.right.conj(), state.left.conj(), state.rank, structures), options
+        return dataclasses.replace(
+            state, left=state.right.conj(), right=state.left.conj(), structures=structures
+        ), options
 
     def conj(self, state: PseudoInverseState, options: dict[str, Any]):
-        return (
-            PseudoInverseState(state.left.conj(), state.right.conj(), state.rank, state.structures),
-            options,
-        )
+        return dataclasses.replace(state, left=state.left.conj(), right=state.right.conj()), options
 
     def assume_full_rank(self) -> bool:
         return False

@@ -96,6 +96,40 @@ def test_transposes_and_conjugates_are_those_of_the_operator(solver, dtype):
         np.testing.assert_allclose(x, np.linalg.pinv(expected) @ b, rtol=0, atol=1e-13 * 10)
 
 
+TAGS = {
+    "upper triangular": (lineax.upper_triangular_tag, np.triu),
+    "lower triangular": (lineax.lower_triangular_tag, np.tril),
+    "diagonal": (lineax.diagonal_tag, lambda a: a * np.eye(a.shape[-1])),
+    "pos": (lineax.positive_semidefinite_tag, lambda a: a @ transpose(a).conj()),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("structure", TAGS)
+def test_tags(structure, dtype):
+    tag, make = TAGS[structure]
+    a, b = make(matrices.well_conditioned((5, 5), dtype, kappa=3) + 2 * np.eye(5)), rhs(5, dtype)
+
+    def x(a, b):
+        return solve(lineax.MatrixLinearOperator(a, tag), b).value
+
+    expected = np.linalg.solve(a, b)
+    np.testing.assert_allclose(x(a, b), expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+    changed, _ = Direct().conj(Direct().init(lineax.MatrixLinearOperator(a, tag), {}), {})
+    changed, _ = Direct().transpose(changed, {})
+    got, want = Direct().compute(changed, b, {})[0], np.linalg.solve(transpose(a).conj(), b)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-13 * np.abs(want).max())
+    # What another structure would read is not read; Hermitian matrices from their upper triangle.
+    other = np.where(np.triu(a) == 0 if structure == "pos" else a == 0, np.nan, a)
+    np.testing.assert_array_equal(x(other, b), x(a, b))
+    gradient = jax.grad(lambda b: jnp.sum(jnp.abs(x(a, b)) ** 2))(b)
+    want = jax.grad(lambda b: jnp.sum(jnp.abs(jaxinv.solve(a, b)) ** 2))(b)
+    np.testing.assert_allclose(gradient, want, rtol=0, atol=1e-11 * np.abs(want).max())
+    failed = a * np.where(np.arange(5) == 2, 0, 1)[:, None] * np.where(np.arange(5) == 2, 0, 1)
+    out = solve(lineax.MatrixLinearOperator(failed, tag), b, throw=False)
+    assert out.result == lineax.RESULTS.singular and int(out.stats["info"]) == 3
+
+
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 def test_derivatives(dtype):
     a, b = matrices.well_conditioned((3, 3), dtype, kappa=3), rhs(3, dtype)

@@ -3,7 +3,6 @@
 determinant(a) -> mantissa, exponent. Its derivative, that of slogdet, is of the inverse; `det` has its own.
 """
 
-
 import jax
 import numpy as np
 from jax import lax
