@@ -2,8 +2,8 @@
 
 Each class has a Gaussian of its own, with covariance (1 − r) Σ + r I (Friedman, J. Amer. Statist. Assoc. 84,
 1989, 165-175). `jaxinv.inv_slogdet` gives inverses and determinants of all classes, for all values of r
-at once. scikit-learn's QuadraticDiscriminantAnalysis(reg_param=r) is printed beside it; from 1.9 on, it divides by
-the number of samples, as is done here.
+at once. scikit-learn's QuadraticDiscriminantAnalysis(reg_param=r) is printed beside it; since 1.9 it divides
+by the number of samples, as is done here.
 
     python examples/quadratic_discriminant.py [plot.svg]
 """

@@ -228,9 +228,6 @@ def test_checkify_raises_on_singular_matrices():
         checked(np.stack([good, bad]))[0].throw()
     batched = jax.vmap(inv)
     for f in (jax.grad(lambda a: jnp.sum(inv(a))), lambda a: batched(a[None])):
-        for a, message in ((good, None), (bad, "`check` failed")):
+        for a in (good, bad):
             error, _ = jax.jit(checkify.checkify(f))(a)
-            assert (error.get() is None) == (message is None)
-    # NaN that nobody asked about is found too.
-    error, _ = jax.jit(checkify.checkify(jaxinv.inv, errors=checkify.nan_checks))(bad)
-    assert "nan" in error.get()
+            assert (error.get() is None) == (a is good)
