@@ -96,11 +96,7 @@ class Operation:
 
         def taylor(primals, series, **static):
             out, out_series = rule(primals, series, **static)
-            order = len(series[0])
-            return out, [
-                [jnp.zeros_like(x)] * order if terms is None else terms
-                for x, terms in zip(out, out_series, strict=True)
-            ]
+            return out, [jet.zero_series if terms is None else terms for terms in out_series]
 
         jet.jet_rules[self.primitive] = taylor
         return rule

@@ -49,6 +49,8 @@ FACTORISATIONS = {
     "tikhonov_pinv": (_QR, "products only, about 6 of (m × n) (n × n); no further QR, at any order"),
 }
 
+FUNCTIONS = (*OPERATIONS, *FACTORISATIONS)
+
 
 def explain(
     shape: tuple[int, ...],
@@ -82,10 +84,9 @@ def explain(
 
     Nothing is computed or compiled.
     """
-    functions = (*OPERATIONS, *FACTORISATIONS)
     shape, name = _check_shape(shape, square=op not in FACTORISATIONS), _check_dtype(dtype)
-    if op not in functions:
-        raise ValueError(f"jaxinv.explain: op must be one of {', '.join(map(repr, functions))}, got {op!r}")
+    if op not in FUNCTIONS:
+        raise ValueError(f"jaxinv.explain: op must be one of {', '.join(map(repr, FUNCTIONS))}, got {op!r}")
     if not isinstance(platform, str | None):
         raise TypeError(f"jaxinv.explain: expected platform to be a string or None, got {platform!r}")
     assumed = structure("explain", assume_a, lower=False)

@@ -28,6 +28,11 @@ def pytest_configure(config):
         "markers",
         "portable(n=..., dtype=...): the cases of a test with `path` that also run on the portable path",
     )
+    config.addinivalue_line(
+        "markers",
+        "unoptimised: what XLA compiles is not optimised by LLVM, which takes most of the time of a test "
+        "that compiles much and computes little; for derivatives and transformations, not for accuracy",
+    )
 
 
 def pytest_collection_modifyitems(config, items):
@@ -91,6 +96,13 @@ def _serve(request) -> None:
         _native._disabled = disabled
         # What is compiled already calls the other path.
         jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _compile(request) -> None:
+    """Compiles for each test as its mark says."""
+    unoptimised = request.node.get_closest_marker("unoptimised") is not None
+    jax.config.update("jax_disable_most_optimizations", unoptimised)
 
 
 @pytest.fixture(scope="session")

@@ -146,7 +146,7 @@ def test_right_hand_side_that_does_not_fit(name, shape):
 
 @SOLVERS
 def test_batches_that_do_not_broadcast(name):
-    message = f"jaxinv.{name}: expected batch dimensions that broadcast, got shapes (2, 3, 3) and (5, 3, 1)"
+    message = f"jaxinv.{name}: expected batch dimensions that broadcast, got (2,) and (5,)"
     with raises(ValueError, message):
         getattr(jaxinv, name)(np.ones((2, 3, 3)), np.ones((5, 3, 1)))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxinv.__main__ import main
-from jaxinv._cli.bench import compare, document, options, peers, plot, report, suite, workers
+from jaxinv._cli.bench import compare, document, options, peers, plot, report, suite, worker, workers
 from jaxinv._cli.bench.suite import Case
 from jaxinv._cli.bench.workers import Cell
 from jaxinv._cli.output import PlainOutput
@@ -118,7 +118,7 @@ def test_plan_of_the_suites():
     full = suite.plan(arguments("--full"))
     assert max(c.n for c in full) == 2048 and max(c.megabytes for c in full) == 128
     assert len({(c.n, c.dtype, c.batch) for c in full}) == len(full)
-    assert {c.suite for c in suite.plan(arguments("--suite", "all"))} == {"inv", "grad", "latency"}
+    assert {c.suite for c in suite.plan(arguments("--suite", "all"))} == {"inv", "grad", "latency", "loss"}
     assert suite.plan(arguments("--suite", "accuracy")) == []
     latency = suite.plan(arguments("--suite", "latency"))
     assert [c.batch for c in latency if c.mode == "inv"] == [1, 16, 256, 1024, 8192, 32768]
@@ -283,8 +283,18 @@ def test_slower_than_a_peer_is_marked(capsys):
 
 def test_the_other_suites(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(suite, "_LATENCY_BATCHES", (1, 2))
-    monkeypatch.setattr(suite, "_LOSS_BATCHES", (1,))
-    given = ["bench", "--suite", "all", "--sizes", "2", "--megabytes", "0.001", "--peers", "jaxinv,adjugate"]
+    monkeypatch.setattr(suite, "_LOSS_SIZE", 64)
+    given = [
+        "bench",
+        "--suite",
+        "all",
+        "--sizes",
+        "2",
+        "--megabytes",
+        "0.001",
+        "--peers",
+        "jaxinv,adjugate,jnp-1",
+    ]
     monkeypatch.setattr("jaxinv._cli.bench.accuracy.SIZES", (2,))
     given += ["--rounds", "1", "--dtypes", "float32", "--output", str(tmp_path)]
     assert main(given) == 0
@@ -294,7 +304,12 @@ def test_the_other_suites(monkeypatch, tmp_path, capsys):
         ("grad", "grad"),
         ("latency", "inv"),
         ("latency", "eager"),
+        *(("loss", route) for route in ("inv", "inv_rows", "tikhonov_pinv")),
     }
+    losses = [c for c in run["cells"] if c["suite"] == "loss"]
+    assert {c["peer"] for c in losses} == {"yardsticks", "jaxinv", "jnp-1"}
+    if sys.platform == "linux":
+        assert all(c["peak_bytes"] > 0 for c in losses if c["peer"] == "jaxinv")
     assert [r["condition"] for r in run["accuracy"] if r["peer"] == "jaxinv"] == [10.0**e for e in range(8)]
     assert all(0 <= r["median"] <= r["worst"] <= 30 for r in run["accuracy"])
     text = capsys.readouterr().out
@@ -304,3 +319,14 @@ def test_the_other_suites(monkeypatch, tmp_path, capsys):
         assert names == {
             f"jaxinv-bench-{n}.svg" for n in ("inv-float32", "grad-float32", "latency", "accuracy")
         }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read off /proc")
+def test_peak_memory_is_that_of_the_case(monkeypatch):
+    def make(peer, case, seed):
+        return lambda: np.ones(case.batch << 17).sum()  # so many MB
+
+    monkeypatch.setattr(worker, "make", make)
+    for megabytes in (200, 20):  # what came before does not count
+        _, _, peak = worker._prepare("numpy", Case("loss", "inv", 512, "float32", megabytes, megabytes))
+        assert 0.9 * megabytes <= peak / 2**20 <= megabytes + 50

@@ -15,10 +15,10 @@ _EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 def run(tmp_path, monkeypatch):
     """Runs the `main` of an example with a path for its plot; returns its result."""
 
-    def run(name):
+    def run(name, *arguments):
         plot = tmp_path / "plot.svg"
         monkeypatch.setattr(sys, "argv", [name, str(plot)])
-        out = runpy.run_path(str(_EXAMPLES / f"{name}.py"))["main"]()
+        out = runpy.run_path(str(_EXAMPLES / f"{name}.py"))["main"](*arguments)
         assert "</svg>" in plot.read_text()
         return out
 
@@ -39,3 +39,30 @@ def test_learned_lambda_agrees_with_a_grid_of_leave_one_out_errors(run):
         # The grid of RidgeCV has steps of 10^(1/6): the minimum lies within one of its best point.
         assert abs(np.log10(lam / reference)) <= 1 / 6
         assert abs(ours - theirs) <= 0.005
+
+
+def test_gaussian_process_agrees_with_scikit_learn(run):
+    out = run("gaussian_process")
+    np.testing.assert_allclose(
+        out["likelihood"], out["likelihood by scikit-learn at the same kernel"], rtol=1e-10
+    )
+    # Both searches end at the same maximum, within what a thousandth of it in likelihood means.
+    assert abs(out["likelihood"] - out["likelihood found by scikit-learn"]) <= 1e-3
+    assert abs(out["R²"] - out["R² of scikit-learn"]) <= 1e-3
+    assert out["starts that end there"] >= 32
+
+
+def test_quadratic_discriminant_agrees_with_scikit_learn(run):
+    rows = run("quadratic_discriminant").values()
+    for accuracy, reference, difference in rows:
+        assert accuracy == reference and difference <= 1e-10
+    assert max(accuracy for accuracy, *_ in rows) > 0.99
+
+
+@pytest.mark.parametrize("library", ["equinox", "flax"])
+def test_linear_flow_reaches_the_entropy(run, library):
+    pytest.importorskip("optax")
+    pytest.importorskip(library)
+    found, entropy, whitened = run("linear_flow", library)
+    assert abs(found - entropy) <= 1e-10
+    np.testing.assert_allclose(whitened, np.eye(4), rtol=0, atol=1e-6)

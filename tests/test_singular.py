@@ -7,6 +7,7 @@ import matrices
 import numpy as np
 import pytest
 from jax import numpy as jnp
+from jax.experimental import checkify
 from matrices import DTYPES
 
 import jaxinv
@@ -209,3 +210,24 @@ def test_info_has_the_batch_shape():
     a[1] = np.eye(4)
     np.testing.assert_array_equal(jaxinv.inv_ex(a).info, [[1, 1, 1], [0, 0, 0]])
     assert jaxinv.inv_ex(a).info.dtype == np.int32
+
+
+def test_checkify_raises_on_singular_matrices():
+    # The recipe of the README.
+    def inv(a):
+        x, info = jaxinv.inv_ex(a)
+        checkify.check(jnp.all(info == 0), "singular at step {}", jnp.max(info))
+        return x
+
+    good, bad = np.eye(3), np.diag([1.0, 0, 1])
+    checked = jax.jit(checkify.checkify(inv))
+    error, x = checked(np.stack([good, good]))
+    error.throw()
+    np.testing.assert_array_equal(x, [good, good])
+    with pytest.raises(checkify.JaxRuntimeError, match="singular at step 2"):
+        checked(np.stack([good, bad]))[0].throw()
+    batched = jax.vmap(inv)
+    for f in (jax.grad(lambda a: jnp.sum(inv(a))), lambda a: batched(a[None])):
+        for a in (good, bad):
+            error, _ = jax.jit(checkify.checkify(f))(a)
+            assert (error.get() is None) == (a is good)

@@ -103,6 +103,7 @@ def test_strict_promotion():
     ("n", "dtype"), [(1, "float64"), (3, "complex128"), (16, "float64"), (17, "complex128"), (40, "float64")]
 )
 @pytest.mark.portable(n=(16,))
+@pytest.mark.unoptimised
 def test_check_grads(path, n, dtype):
     a = matrices.well_conditioned((2, n, n), DTYPES[dtype], kappa=3)
     options = {"modes": ("fwd", "rev"), "eps": 1e-5, "atol": 1e-6 * n, "rtol": 1e-6}
@@ -161,6 +162,7 @@ def test_one_factorisation_forward_and_backward(path, n):
             assert "getrf" not in text and "trsm" not in text and "jaxinv_inverse" not in text
 
 
+@pytest.mark.unoptimised
 @pytest.mark.parametrize("n", (3, 16, 17, 40))
 def test_unbatched_matrix_is_not_broadcast(n):
     a, b = matrices.well_conditioned((n, n), np.float64), rhs((50, n, 2), np.float64)
@@ -238,6 +240,7 @@ def test_factors_and_their_solutions(path, dtype, columns):
             assert_solution(transpose(a) if flag else a, b, np.asarray(x), None, bool(flushed))
 
 
+@pytest.mark.unoptimised
 @pytest.mark.parametrize("n", (3, 20))
 @pytest.mark.parametrize("transform", ["checkpoint", "scan", "while", "cond", "map", "donate"])
 def test_control_flow(n, transform):

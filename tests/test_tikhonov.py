@@ -14,6 +14,8 @@ from test_pinv import COLLECTIVES
 
 import jaxinv
 
+pytestmark = pytest.mark.unoptimised
+
 SHAPES = ((5, 3, None), (3, 5, None), (4, 4, None), (5, 3, 2), (3, 5, 4), (1, 1, 1))
 
 
@@ -40,11 +42,16 @@ def norm(a):
     return np.linalg.norm(a, axis=(-2, -1))
 
 
+@jax.jit
+def solve_and_pinv(a, b, lam, *penalty):
+    return jaxinv.tikhonov_solve(a, b, lam, *penalty), jaxinv.tikhonov_pinv(a, lam, *penalty)
+
+
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_against_the_stacked_problem(dtype, shape):
     a, b, lam, *penalty = problem(*shape, DTYPES[dtype])
-    x, p = jaxinv.tikhonov_solve(a, b, lam, *penalty), jaxinv.tikhonov_pinv(a, lam, *penalty)
+    x, p = solve_and_pinv(a, b, lam, *penalty)
     assert x.dtype == p.dtype == a.dtype
     a, b, *penalty = (v.astype(wide_dtype(v.dtype)) for v in (a, b, *penalty))
     lam = lam.astype(float)
@@ -75,22 +82,14 @@ def test_no_normal_equations(m):
     assert error <= 1e-4 * p * norm(b)
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [
-        ((5, 3, None), "complex128"),
-        ((3, 5, None), "complex128"),
-        ((5, 3, 2), "complex128"),
-        ((2, 4, 4), "float64"),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("function", ["tikhonov_solve", "tikhonov_pinv"])
-def test_check_grads(function, shape, dtype):
-    a, b, lam, *penalty = problem(*shape, DTYPES[dtype], kappa=3)
-    arguments = (a, b, lam, *penalty) if function == "tikhonov_solve" else (a, lam, *penalty)
-    f = jax.jit(getattr(jaxinv, function))
-    check_grads(f, arguments, order=2, modes=("fwd", "rev"), eps=1e-5, atol=1e-5, rtol=1e-5)
+def test_check_grads():
+    problems = [problem(*shape, np.complex128, kappa=3) for shape in ((5, 3, None), (3, 5, None), (5, 3, 2))]
+    problems.append(problem(2, 4, 4, np.float64, kappa=3))
+
+    def f(problems):
+        return [solve_and_pinv(*arguments) for arguments in problems]
+
+    check_grads(jax.jit(f), (problems,), order=2, modes=("fwd", "rev"), eps=1e-5, atol=1e-5, rtol=1e-5)
 
 
 def derivatives_in_lam(a, b, d):
@@ -140,10 +139,15 @@ def test_broadcasting_and_dtypes():
         for dtype in DTYPES.values():
             for m, n, p in ((5, 3, None), (3, 5, None), (5, 3, 2)):
                 a, b, lam, *penalty = problem(m, n, p, dtype)
-                f = jax.tree_util.Partial(jax.jvp, jaxinv.tikhonov_solve)
-                out = f((a, b, lam, *penalty), (a, b, lam, *penalty))
-                assert [v.dtype for v in out] == [a.dtype] * 2
-                assert jaxinv.tikhonov_pinv(a, 0.5, *penalty).dtype == a.dtype
+                arguments = a, b, lam, *penalty
+
+                def everything(arguments):
+                    a, _, _, *penalty = arguments
+                    out = jax.jvp(jaxinv.tikhonov_solve, arguments, arguments)
+                    return *out, jaxinv.tikhonov_pinv(a, 0.5, *penalty)
+
+                out = jax.jit(everything).lower(arguments).out_info  # traces the operations' bodies too
+                assert [v.dtype for v in out] == [a.dtype] * 3
 
 
 @pytest.mark.parametrize("shape", [(0, 3, None), (3, 0, None), (0, 0, None), (0, 3, 4), (3, 3, 0)], ids=str)
@@ -190,24 +194,35 @@ def loss(a, b, lam):
 @pytest.mark.parametrize("shape", [(5, 3), pytest.param((3, 5), marks=pytest.mark.slow)], ids=str)
 def test_transformations(shape):
     arguments = problem(*shape, None, np.float64, batch=(3,))
-    gradient = jax.grad(loss, (0, 1, 2))(*arguments)
+    gradient = jax.grad(loss, (0, 1, 2))
 
-    def same(got, want=gradient):
+    def everything(a, b, lam):
+        _, linear = jax.linearize(loss, a, b, lam)
+        return {
+            "vmap": jax.vmap(gradient)(a, b, lam),
+            "checkpoint": jax.grad(jax.checkpoint(loss), (0, 1, 2))(a, b, lam),
+            "scan": jax.grad(
+                lambda *x: jax.lax.scan(lambda c, x: (c + loss(*x), None), 0.0, x)[0], (0, 1, 2)
+            )(a, b, lam),
+            "linear": linear(a, b, lam),
+            "hessians": [h(lambda t: loss(a, b, t))(lam) for h in (jax.hessian, twice_forward)],
+            "shared": jax.vmap(jaxinv.tikhonov_solve, (None, 0, None))(a[0], b, lam[0]),
+        }
+
+    def twice_forward(f):
+        return jax.jacfwd(jax.jacfwd(f))
+
+    def same(got, want):
         for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
             np.testing.assert_allclose(x, y, rtol=0, atol=1e4 * 2**-53 * np.abs(y).max())
 
-    same(jax.vmap(jax.grad(loss, (0, 1, 2)))(*arguments))
-    same(jax.grad(jax.checkpoint(loss), (0, 1, 2))(*arguments))
-    same(
-        jax.grad(lambda *x: jax.lax.scan(lambda c, x: (c + loss(*x), None), 0.0, x)[0], (0, 1, 2))(*arguments)
-    )
-    _, linear = jax.linearize(loss, *arguments)
-    same(linear(*arguments), sum(np.sum(g * x) for g, x in zip(gradient, arguments, strict=True)))
-    hessian = jax.hessian(lambda lam: loss(*arguments[:2], lam))(arguments[2])
-    same(jax.jacfwd(jax.jacfwd(lambda lam: loss(*arguments[:2], lam)))(arguments[2]), hessian)
+    got, want = jax.jit(everything)(*arguments), jax.jit(gradient)(*arguments)
+    for name in ("vmap", "checkpoint", "scan"):
+        same(got[name], want)
+    same(got["linear"], sum(np.sum(g * x) for g, x in zip(want, arguments, strict=True)))
+    same(*got["hessians"])
     a, b, lam = arguments
-    x = jax.vmap(jaxinv.tikhonov_solve, (None, 0, None))(a[0], b, lam[0])
-    same(x, jaxinv.tikhonov_solve(a[0], b, lam[0]))
+    same(got["shared"], jaxinv.tikhonov_solve(a[0], b, lam[0]))
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
@@ -228,7 +243,8 @@ def test_batch_stays_sharded(eight_devices, kind, shape):
         compiled = jax.jit(everything).lower(*arguments).compile()
         got = compiled(*arguments)
     assert not [c for c in COLLECTIVES if c in compiled.as_text()]
-    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(everything(a, b, lam, *penalty)), strict=True):
+    want = jax.jit(everything)(a, b, lam, *penalty)
+    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         assert x.sharding.is_equivalent_to(NamedSharding(mesh, P("b", *[None] * (x.ndim - 1))), x.ndim)
         np.testing.assert_allclose(x, y, rtol=0, atol=1e-11 * max(np.abs(y).max(), 1))
 

@@ -5,7 +5,7 @@ import argparse
 import jaxinv
 from jaxinv._cli.backend import CommandError
 from jaxinv._cli.output import PlainOutput
-from jaxinv.explain import FACTORISATIONS, OPERATIONS
+from jaxinv.explain import FUNCTIONS
 from jaxinv.linalg.check import STRUCTURES
 
 NAME = "explain"
@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds SHAPE, DTYPE, --op, --assume-a and --platform."""
     parser.add_argument("shape", metavar="SHAPE", type=parse_shape, help="shape of the array: 1000,3,3")
     parser.add_argument("dtype", metavar="DTYPE", help="its dtype: float32")
-    parser.add_argument(
-        "--op", choices=(*OPERATIONS, *FACTORISATIONS), default="inv", help="function (default: inv)"
-    )
+    parser.add_argument("--op", choices=FUNCTIONS, default="inv", help="function (default: inv)")
     parser.add_argument(
         "--assume-a", choices=STRUCTURES, default="general", help="what is known of the matrices"
     )

@@ -3,8 +3,6 @@
 determinant(a) -> mantissa, exponent. Its derivative, that of slogdet, is of the inverse; `det` has its own.
 """
 
-import functools
-
 import jax
 import numpy as np
 from jax import lax
@@ -18,7 +16,7 @@ from jaxinv._ops.floating_point import (
     ldexp,
     scale_down,
 )
-from jaxinv._ops.inverse import inverse
+from jaxinv._ops.inverse import inverse, inverse_series
 from jaxinv._ops.structure import TRIANGULAR, is_pos, view
 from jaxinv._ops.triple_product import dot
 from jaxinv._primitive import Operation, define
@@ -52,7 +50,8 @@ def _jvp(primals, tangents, *, structure):
 
 @determinant.def_jet
 def _jet(primals, series, *, structure):
-    raise NotImplementedError("jaxinv: Taylor mode goes through inverses and solutions, not determinants")
+    out, out_series = inverse_series(primals, series, structure=structure, with_info=False, with_det=True)
+    return out[1:], out_series[1:]
 
 
 def sign_and_logarithm(mantissa: jax.Array, exponent: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -77,19 +76,30 @@ def det(a: jax.Array, structure: str) -> jax.Array:
     """Determinant of a (..., n, n), with derivatives at every rank."""
     if structure == "diagonal" or structure in TRIANGULAR:
         return ldexp(*diagonal.determinant(a, structure))
-    return _det(a, structure)
+    return _det(a, structure=structure)[0]
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _det(a, structure):
-    return ldexp(*determinant(a, structure=structure))
+# An operation of its own, not a function with jax.custom_jvp, through which Taylor mode finds no way.
+_det: Operation = define(
+    "det",
+    results=lambda a, structure: [((), a.dtype)],
+    portable=lambda a, structure: [ldexp(*determinant(a, structure=structure))],
+    native=False,
+)
 
 
-@_det.defjvp
-def _det_jvp(structure, primals, tangents):
-    # D det[E] = tr(adj(a) E)
+@_det.def_jvp
+def _det_jvp(primals, tangents, *, structure):
+    # D det[E] = tr(adj(a) E).
     a, da = (view(x, structure) for x in (*primals, *tangents))
-    return _det(*primals, structure), jnp.sum(jnp.matrix_transpose(adjugate(a)) * da, axis=(-2, -1))
+    trace = jnp.sum(jnp.matrix_transpose(adjugate(a)) * da, axis=(-2, -1))
+    return _det(*primals, structure=structure), [trace]
+
+
+@_det.def_jet
+def _det_jet(primals, series, *, structure):
+    (mantissa, exponent), (terms, _) = _jet(primals, series, structure=structure)
+    return [ldexp(mantissa, exponent)], [[ldexp(term, exponent) for term in terms]]
 
 
 @jax.custom_jvp

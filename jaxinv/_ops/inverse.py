@@ -72,13 +72,28 @@ def _jvp(primals, tangents, *, structure, with_info, with_det):
 
 
 @inverse.def_jet
-def _jet(primals, series, *, structure, with_info, with_det):
+def inverse_series(primals, series, *, structure, with_info, with_det):
     # A X = I order by order: X_k = −X Σ_{j=1…k} A_j X_{k−j}, in Taylor coefficients.
-    if with_det:
-        raise NotImplementedError("jaxinv: Taylor mode goes through inverses and solutions, not determinants")
-    out = inverse(*primals, structure=structure, with_info=with_info, with_det=False)
+    out = inverse(*primals, structure=structure, with_info=with_info, with_det=with_det)
     terms = [view(term, structure) for term in series[0]]
     x = [out[0]]
     for k in range(1, len(terms) + 1):
         x.append(-dot(out[0], sum(dot(terms[j - 1], x[k - j]) for j in range(1, k + 1))))
-    return out, [x[1:], *[None] * with_info]
+    out_series = [x[1:], *[None] * with_info]
+    if with_det:
+        out_series += [_determinant_series(out[-2], x, terms), None]
+    return out, out_series
+
+
+def _determinant_series(mantissa, x, terms):
+    # det' = det · tr(X A'), of which order j is Σ_i (j − i + 1) tr(X_i A_{j−i+1}).
+    det, traces = [mantissa], []
+    x, terms = ([y.astype(mantissa.dtype) for y in values] for values in (x, terms))
+    for j in range(len(terms)):
+        products = (
+            (j - i + 1) * jnp.sum(x[i] * jnp.matrix_transpose(terms[j - i]), axis=(-2, -1))
+            for i in range(j + 1)
+        )
+        traces.append(sum(products))
+        det.append(sum(traces[i] * det[j - i] for i in range(j + 1)) / (j + 1))
+    return det[1:]

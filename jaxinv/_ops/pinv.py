@@ -113,38 +113,44 @@ def pinv(a: jax.Array, rtol: jax.Array, hermitian: bool) -> jax.Array:
     return dot(t, adjoint(u))
 
 
+def pseudo_inverse_factors(a: jax.Array, rtol: jax.Array) -> tuple[jax.Array, ...]:
+    """(left, right, basis, rank) of a (..., m, n): P = left rightᴴ, and a basis of the range of aᴴ."""
+    if a.shape[-2] < a.shape[-1]:
+        u, t, _, rank = pinv_factors(adjoint(a), rtol, hermitian=False)
+        return u, t, u, rank
+    u, t, v, rank = pinv_factors(a, rtol, hermitian=False)
+    return t, u, v, rank
+
+
 def lstsq(a: jax.Array, b: jax.Array, rtol: jax.Array) -> tuple[jax.Array, ...]:
     """x = P b without P, squared norms of the columns of b − a x, rank and singular values.
 
     The SVD of the primal and that of the singular values are one call once compiled: XLA merges equal calls.
     """
-    wide = a.shape[-2] < a.shape[-1]
-    tall = adjoint(a) if wide else a
-    u, t, v, rank = pinv_factors(tall, rtol, hermitian=False)
-    x = _apply(a, b, *((u, t, u) if wide else (t, u, v)), rank)
+    factors = pseudo_inverse_factors(a, rtol)
+    x = _apply(a, b, *factors)
     r = b - product(a, x)
-    (s,) = singular_values(tall)
-    return x, jnp.sum((r * r.conj()).real, axis=-2), rank[..., 0, 0], s
+    (s,) = singular_values(adjoint(a) if a.shape[-2] < a.shape[-1] else a)
+    return x, jnp.sum((r * r.conj()).real, axis=-2), factors[-1][..., 0, 0], s
 
 
 @jax.custom_jvp
-def _apply(a, b, left, right, v, rank):
+def _apply(a, b, left, right, basis, rank):
     """x = P b of P = left rightᴴ. Its derivative is products with x; that of P waits for the second order."""
     return product(left, product(adjoint(right), b))
 
 
 @_apply.defjvp
 def _apply_jvp(primals, tangents):
-    a, b, left, right, v, rank = primals
+    a, b, left, right, basis, rank = primals
     da, db, *_ = tangents
     x = _apply(*primals)
     r = b - product(a, x)
-    # dx = P (db − da x + Pᴴ daᴴ r) + (I − v vᴴ) daᴴ Pᴴ x, v a basis of the range of aᴴ.
+    # dx = P (db − da x + Pᴴ daᴴ r) + (I − v vᴴ) daᴴ Pᴴ x, v the basis of the range of aᴴ.
     inner = db - product(da, x) + product(right, product(adjoint(left), product(adjoint(da), r)))
     outer = product(adjoint(da), product(right, product(adjoint(left), x)))
-    outer = jnp.where(
-        rank == a.shape[-1], jnp.zeros_like(outer), outer - product(v, product(adjoint(v), outer))
-    )
+    rest = outer - product(basis, product(adjoint(basis), outer))
+    outer = jnp.where(rank == a.shape[-1], jnp.zeros_like(outer), rest)
     return x, product(left, product(adjoint(right), inner)) + outer
 
 

@@ -87,12 +87,7 @@ def per_matrix(value: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
 def right_hand_side(name: str, a: jax.Array, b: ArrayLike) -> jax.Array:
     """An argument that holds right-hand sides (n,) or (..., n, k) of systems with the matrices `a`."""
     b = observations(name, a, b)
-    try:
-        jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    except ValueError:
-        raise ValueError(
-            f"jaxinv.{name}: expected batch dimensions that broadcast, got shapes {a.shape} and {b.shape}"
-        ) from None
+    batch(name, a.shape[:-2], b.shape[:-2])
     return b
 
 

@@ -45,7 +45,7 @@ def det(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> jax.
     Algebra Appl. 283, 1998, 151-164), which is computed only when a derivative is. Third and higher
     derivatives exist where the singular values are distinct and not 0. Where no matrix is singular,
     `inv_det` costs less to differentiate. Of triangular and diagonal matrices the derivative is that of the
-    product of the diagonal, of any order.
+    product of the diagonal, of any order. Taylor mode (`jax.experimental.jet`) goes through the inverse.
     """
     a, assumed = square_matrices("det", a), structure("det", assume_a, lower)
     return _det(a.astype(compute_dtype(a.dtype)), assumed).astype(a.dtype)

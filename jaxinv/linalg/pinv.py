@@ -8,7 +8,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxinv._ops import pinv as op
-from jaxinv._ops.inverse import compute_dtype
+from jaxinv._ops.floating_point import compute_dtype
 from jaxinv.linalg.check import batch, broadcast, matrices, observations, per_matrix, real
 
 
@@ -135,9 +135,12 @@ def _lstsq(a, b, rcond):
 
 def _with_cutoff(name: str, a: jax.Array, rtol: ArrayLike | None, argument: str):
     """`a`, and rtol as (..., 1, 1) with its batch dimensions and real dtype."""
-    kind = jnp.finfo(a.dtype)
-    if rtol is None:
-        rtol = jnp.asarray(max(a.shape[-2:]) * kind.eps, kind.dtype)
-    rtol = real(name, argument, rtol)
+    kind = jnp.finfo(a.dtype).dtype
+    rtol = real(name, argument, jnp.asarray(default_rtol(a), kind) if rtol is None else rtol)
     shape = batch(name, a.shape[:-2], rtol.shape)
-    return broadcast(a, shape), per_matrix(rtol, shape, kind.dtype)
+    return broadcast(a, shape), per_matrix(rtol, shape, kind)
+
+
+def default_rtol(a: jax.Array) -> float:
+    """max(m, n) · eps for matrices (..., m, n) in the dtype that computes."""
+    return max(a.shape[-2:]) * float(jnp.finfo(a.dtype).eps)

@@ -5,7 +5,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxinv._ops import tikhonov as op
-from jaxinv._ops.inverse import compute_dtype
+from jaxinv._ops.floating_point import compute_dtype
 from jaxinv.linalg.check import batch, broadcast, matrices, observations, per_matrix, real
 
 

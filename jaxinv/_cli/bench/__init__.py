@@ -12,7 +12,7 @@ import jax
 from jaxinv._cli.backend import announce
 from jaxinv._cli.bench import accuracy, compare, document, plot, report
 from jaxinv._cli.bench.options import add_arguments
-from jaxinv._cli.bench.peers import PEERS, YARDSTICKS, installed
+from jaxinv._cli.bench.peers import PEERS, YARDSTICKS, installed, serves
 from jaxinv._cli.bench.suite import Case, plan, plan_yardsticks
 from jaxinv._cli.bench.workers import Cell, Worker, measure, running
 from jaxinv._cli.output import PlainOutput
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace, output: PlainOutput) -> int:
         report.accuracy(run_of["accuracy"], output)
     report.throughput(cells, output)
     report.latency(cells, output)
+    report.loss(cells, output)
     report.failures([*yardsticks, *cells], output)
     run_of["load_average"].append(document.load_average())
     output.line(f"load average at the end: {report.load(run_of)}")
@@ -62,7 +63,10 @@ def _measure(cases: list[Case], workers: list[Worker], args, output, description
     timed_out = set()
     for case in output.track(cases, description):
         kind = (case.suite, case.mode, case.n, case.dtype)
-        asked = [w for w in workers if w.peer == YARDSTICKS or PEERS[w.peer].serves(case)]
+        asked = [w for w in workers if serves(w.peer, case)]
+        if case.suite == "loss":
+            for worker in asked:
+                worker.kill()  # a process of its own for each case, by whose peak memory it is judged
         spared = [w for w in asked if (w.peer, kind) in timed_out]
         cells += [Cell(case, w.peer, "skipped", "timed out on a smaller batch") for w in spared]
         measured = measure(case, [w for w in asked if w not in spared], args.rounds, args.timeout)

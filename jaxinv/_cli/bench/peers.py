@@ -13,6 +13,7 @@ from jax import numpy as jnp
 
 import jaxinv
 from jaxinv import _native
+from jaxinv._cli.bench import loss
 from jaxinv._cli.bench.suite import PRODUCT_SIZE, Case
 
 Call = Callable[[], object]
@@ -49,9 +50,16 @@ def installed(name: str) -> bool:
     return importlib.util.find_spec(PEERS[name].module) is not None
 
 
+def serves(name: str, case: Case) -> bool:
+    """Whether a peer, or the yardstick, has a call for the case."""
+    if name == YARDSTICKS:
+        return True
+    return name in loss.PEERS if case.suite == "loss" else PEERS[name].serves(case)
+
+
 def runs_of(case: Case) -> int:
     """How many calls of the function one call of `make`'s result makes; the time is divided by it."""
-    one_by_one = case.suite == "latency" or jax.default_backend() != "gpu"
+    one_by_one = case.suite in ("latency", "loss") or jax.default_backend() != "gpu"
     return 1 if one_by_one else max(1, min(_GPU_RUNS, _GPU_BYTES // max(1, case.nbytes)))
 
 
@@ -61,6 +69,8 @@ def make(name: str, case: Case, seed: int) -> Call:
     jax.config.update("jax_enable_x64", case.dtype in ("float64", "complex128"))
     if name == YARDSTICKS:
         return _YARDSTICKS[case.yardstick](rng, case)
+    if case.suite == "loss":
+        return loss.PEERS[name](case, lambda shape: _gaussian(rng, shape, case.dtype))
     shape = (case.batch, case.n, case.n)
     if case.suite == "latency" and case.batch == 1:
         shape = shape[1:]

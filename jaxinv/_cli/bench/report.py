@@ -156,6 +156,24 @@ def latency(cells: Sequence[Cell], output: PlainOutput) -> None:
     output.line(f"in x + 1: time of jaxinv over that of a jitted x + 1; {_RATIO}")
 
 
+def loss(cells: Sequence[Cell], output: PlainOutput) -> None:
+    """Suite loss: milliseconds and peak memory of loss and gradient, by route."""
+    cases = by_case(cells, "loss")
+    if not cases:
+        return
+    names = _peers(cases)
+    rows = []
+    for case, peers in cases.items():
+        times = [_value(peers.get(name), lambda median: f"{1e3 * median:.3g}") for name in names]
+        peaks = [
+            f"{c.peak_bytes / MEGABYTE:.0f}" if (c := peers.get(n)) and c.peak_bytes else "" for n in names
+        ]
+        rows.append((case.mode, str(case.batch), *times, _ratio(peers), *peaks))
+    output.line("loss: milliseconds of a loss and its gradient, and MB of memory above the idle process")
+    output.table(("route", "batch", *names, "ratio", *(f"{name} MB" for name in names)), [rows])
+    output.line(_RATIO)
+
+
 def accuracy(rows: Sequence[dict], output: PlainOutput) -> None:
     """Suite accuracy: residuals by condition number."""
     values = {(r["dtype"], r["n"], r["condition"], r["peer"]): r for r in rows}

@@ -14,8 +14,11 @@ _SIZES = (3, 4, 8, 16, 32, 64, 128, 256, 512)
 _FULL_SIZES = (*range(1, 9), 12, 16, 24, 32, 33, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 _FULL_MEGABYTES = (0.0625, 1.0, 4.0, 16.0, 128.0)
 _LATENCY_BATCHES = (1, 16, 256, 1024, 8192, 32768)  # those of MLX issue 1238
-# What started this project: [256, 512, 512] in a training loss; and one such matrix.
+# What started this project: a training loss of [256, 512, 512], of whose inverse it needs 60 rows.
 _LOSS_BATCHES = (1, 256)
+_LOSS_SIZE = 512
+LOSS_ROWS = 60
+_LOSS_ROUTES = ("inv", "inv_rows", "tikhonov_pinv")
 # Largest n -> fraction of the limit, at outputs of at least 16 MB.
 _ASKED = {4: 0.7, 8: 0.5, 16: 0.4, 32: 0.25, 64: 0.3, 128: 0.4, 256: 0.5, 2048: 0.6}
 
@@ -25,8 +28,8 @@ class Case:
     """One thing to measure.
 
     Attributes:
-      suite: "inv", "grad" (forward + backward), "latency", or "yardstick" for yardsticks alone.
-      mode: "inv" or "grad", both jitted; "eager"; of a yardstick its name.
+      suite: "inv", "grad" (forward + backward), "latency", "loss", or "yardstick" for yardsticks alone.
+      mode: "inv" or "grad", both jitted; "eager"; of a loss its route; of a yardstick its name.
       n, dtype, batch: of the matrices; n is 4 where only the bytes matter.
       megabytes: size of the output that was asked for.
     """
@@ -75,7 +78,7 @@ class Case:
         """Fraction of the limit to reach; for latency, the time in units of x + 1. None: nothing is asked."""
         if self.suite == "latency":
             return 1.3 if (self.mode, self.batch) == ("inv", 1) else None
-        if self.megabytes < 16 or self.dtype not in ("float32", "float64"):
+        if self.suite == "loss" or self.megabytes < 16 or self.dtype not in ("float32", "float64"):
             return None
         if self.mode == "grad":
             return 0.6 if self.n <= 8 else None
@@ -92,7 +95,7 @@ def plan(args: argparse.Namespace) -> list[Case]:
         elif suite == "latency":
             cases += _latency()
         elif suite == "loss":
-            cases += _loss()
+            cases += _loss(args)
     return cases
 
 
@@ -112,12 +115,14 @@ def _latency() -> list[Case]:
     return [Case("latency", mode, 3, "float32", b, 36 * b / MEGABYTE) for mode, b in modes]
 
 
-def _loss() -> list[Case]:
-    """Matrices of 512 × 512, an MB each, forward and backward."""
+def _loss(args) -> list[Case]:
+    """Matrices of 512 × 512, forward and backward: one MB each, so that --megabytes gives the batch."""
+    megabytes = _LOSS_SIZE**2 * 4 / MEGABYTE
+    batches = [max(1, int(size / megabytes)) for size in args.megabytes or ()] or _LOSS_BATCHES
     return [
-        Case(mode, mode, 512, "float32", batch, float(batch))
-        for batch in _LOSS_BATCHES
-        for mode in ("inv", "grad")
+        Case("loss", route, _LOSS_SIZE, "float32", batch, batch * megabytes)
+        for batch in batches
+        for route in _LOSS_ROUTES
     ]
 
 

@@ -41,13 +41,29 @@ def _versions(peer: str) -> dict[str, str]:
     return versions
 
 
+def _peak_bytes() -> int | None:
+    """The most memory that this process has held since the peak was forgotten; None but on Linux."""
+    # Not getrusage, whose figure survives an exec and so begins with the peak of the parent.
+    with contextlib.suppress(OSError), open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    return None
+
+
+def _forget_peak() -> None:
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
 def _prepare(peer: str, case: Case):
-    """The call, compiled, and the time of one."""
+    """The call, compiled, the time of one, and how far they and their arguments raised the peak of memory."""
+    _forget_peak()
+    before = _peak_bytes()
     call = make(peer, case, _SEED)
     call()
     begin = time.perf_counter()
     call()
-    return call, time.perf_counter() - begin
+    seconds, after = time.perf_counter() - begin, _peak_bytes()
+    return call, seconds, None if after is None else after - before
 
 
 def _repeat(call, repetitions: int, runs: int) -> dict:
@@ -82,8 +98,8 @@ def main(peer: str, portable: bool) -> None:
             if "case" in request:
                 call = None  # frees the arrays of the last one first
                 case = Case(**request["case"])
-                call, seconds = _prepare(peer, case)
-                answer({"seconds": seconds})
+                call, seconds, peak = _prepare(peer, case)
+                answer({"seconds": seconds, "peak": peak})
             else:
                 answer(_repeat(call, request["repetitions"], runs_of(case)))
         except Exception as error:  # whatever a peer raises is its result

@@ -30,7 +30,9 @@ _PAUSE_SECONDS = 0.03
 class Cell:
     """What one peer made of one case: median and quartiles of the seconds a call, or why there are none.
 
-    `status` is "ok", "timeout", "error" or "skipped", the latter three with a message.
+    `status` is "ok", "timeout", "error" or "skipped", the latter three with a message. `peak_bytes`, of a
+    loss: memory of the host that the call, its arguments and its compilation took above that of the idle
+    process; None where the system does not say.
     """
 
     case: Case
@@ -42,6 +44,7 @@ class Cell:
     upper: float | None = None
     repetitions: int = 0
     cpu_per_wall: float | None = None
+    peak_bytes: int | None = None
 
     def to_json(self) -> dict:
         """Case and result on one level."""
@@ -169,6 +172,7 @@ def measure(case: Case, workers: Sequence[Worker], rounds: int, timeout: float) 
     cells: dict[str, Cell] = {}
     turns: dict[Worker, list[dict]] = {}
     repetitions: dict[Worker, int] = {}
+    peaks: dict[Worker, int | None] = {}
 
     def ask(worker: Worker, request: dict) -> dict | None:
         try:
@@ -183,6 +187,7 @@ def measure(case: Case, workers: Sequence[Worker], rounds: int, timeout: float) 
             fitting = round(_TURN_SECONDS / max(answer["seconds"], 1e-9))
             repetitions[worker] = min(max(1, fitting), _MOST_REPETITIONS)
             turns[worker] = []
+            peaks[worker] = answer.get("peak") if case.suite == "loss" else None
     for _ in range(rounds):
         for worker, done in turns.items():
             if worker.peer in cells or sum(turn["wall"] for turn in done) > timeout:
@@ -193,12 +198,12 @@ def measure(case: Case, workers: Sequence[Worker], rounds: int, timeout: float) 
                 done.append(answer)
     for worker, done in turns.items():
         if worker.peer not in cells:
-            cells[worker.peer] = _summary(case, worker.peer, done)
+            cells[worker.peer] = _summary(case, worker.peer, done, peaks[worker])
     return [cells[worker.peer] for worker in workers]
 
 
-def _summary(case: Case, peer: str, turns: list[dict]) -> Cell:
+def _summary(case: Case, peer: str, turns: list[dict], peak: int | None) -> Cell:
     seconds = [value for turn in turns for value in turn["seconds"]]
     lower, median, upper = (float(v) for v in np.percentile(seconds, (25, 50, 75)))
     cpu_per_wall = sum(turn["cpu"] for turn in turns) / sum(turn["wall"] for turn in turns)
-    return Cell(case, peer, "ok", "", median, lower, upper, len(seconds), cpu_per_wall)
+    return Cell(case, peer, "ok", "", median, lower, upper, len(seconds), cpu_per_wall, peak)
