@@ -110,7 +110,7 @@ inline void store_grid(InverseBuffers b, device uchar* scratch, constant GridPar
   }
   group_multiply<simdgroup_lanes()>(mantissa, exponent);
   if (at.lane != 0) return;
-  store_determinant(b, index, odd ? -mantissa : mantissa, exponent, shift, n, info,
+  store_determinant(b, index, scalar::select(odd, -mantissa, mantissa), exponent, shift, n, info,
                     info && is_zero(number(m.pivots[info - 1])), m.state[kFinite] != 0);
 }
 

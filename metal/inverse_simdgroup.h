@@ -74,12 +74,12 @@ inline void store_simdgroup_determinant(InverseBuffers b, long index, bool mine,
   }
   for (int lanes = 1; lanes < kLanes; lanes *= 2) odd ^= shuffle_xor(odd, lanes);
   finite = group_max<kLanes>(int(!finite)) == 0;
-  V mantissa = lane.i < n ? lane.pivot : V(1);
+  V mantissa = scalar::select(lane.i < n, lane.pivot, V(1));
   int exponent = take_exponent(mantissa);
   group_multiply<kLanes>(mantissa, exponent);
   if (!mine || lane.i != 0) return;
-  store_determinant(b, index, odd ? -mantissa : mantissa, exponent, shift, n, lane.info,
-                    lane.zero_pivot, finite);
+  store_determinant(b, index, scalar::select(odd, -mantissa, mantissa), exponent, shift, n,
+                    lane.info, lane.zero_pivot, finite);
 }
 
 template <class V, int kN>

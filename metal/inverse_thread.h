@@ -35,7 +35,8 @@ inline void store_thread_determinant(InverseBuffers b, long index, thread const 
     zero = zero || (info == k + 1 && is_zero(pivots[k]));
   }
   for (int e = 0; e < N * N; ++e) finite = finite && is_finite(number(slot[e]));
-  store_determinant(b, index, odd ? -mantissa : mantissa, exponent, shift, N, info, zero, finite);
+  store_determinant(b, index, scalar::select(odd, -mantissa, mantissa), exponent, shift, N, info,
+                    zero, finite);
 }
 
 template <class V, int N>

@@ -86,7 +86,7 @@ inline bool threadgroup_step(thread InverseThreadgroup<V, kTile>& m, Position at
         number = scalar::select(r == pivot_row / side, m.x[r][c], number);
       }
       const int column = m.j + side * c;
-      s.row[column] = memory(column == k ? V(1) : number);
+      s.row[column] = memory(scalar::select(column == k, V(1), number));
     }
   }
   if (at.index == 0) {
@@ -204,8 +204,8 @@ inline void inverse_threadgroup(InverseBuffers b, constant InverseParameters& p,
     if (p.with_determinant) {
       const bool odd = !info && is_odd(s.group, at, s.pivot_rows, n);
       if (at.index == 0) {
-        store_determinant(b, index, odd ? -m.mantissa : m.mantissa, m.exponent, shift, n, info,
-                          m.zero_pivot, finite);
+        store_determinant(b, index, scalar::select(odd, -m.mantissa, m.mantissa), m.exponent, shift,
+                          n, info, m.zero_pivot, finite);
       }
     }
     // The shared memory changes its owner behind the barriers of the store and of the next load.

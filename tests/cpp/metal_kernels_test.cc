@@ -26,8 +26,9 @@ namespace {
 struct Head {
   int64_t dtype, n, batch, seed;
   int64_t algorithm;  // −1: the plan's
-  int64_t groups;     // of each run, at most; only of kernels whose groups take several problems in turn
-  int64_t flags;      // below
+  int64_t
+      groups;  // of each run, at most; only of kernels whose groups take several problems in turn
+  int64_t flags;  // below
   int64_t operation;
 };
 enum Operation : int64_t { kInvert, kTriple, kShow };
@@ -95,8 +96,9 @@ void invert(const Head& head, size_t bytes) {
   const Memory info(4 * batch), mantissa(arithmetic_bytes(dtype) * batch), exponent(4 * batch);
   const Memory scratch(inverse_grid_bytes(head.n, arithmetic_bytes(dtype)) * batch);
   a.fill();
-  InverseProblem p{dtype,    Structure::kGeneral, head.n,  head.batch, a.data(),
-                   x.data(), nullptr,             nullptr, nullptr};
+  InverseProblem p{
+      dtype,  Structure::kGeneral, head.n, head.batch, a.data(), x.data(), nullptr, nullptr,
+      nullptr};
   if (!(head.flags & kOnly)) {
     p.info = static_cast<int32_t*>(info.data());
     p.mantissa = mantissa.data();
@@ -126,9 +128,15 @@ void multiply(const Head& head, size_t bytes) {
 // The runs for a batch that may be larger than memory: nothing is touched.
 void show(const Head& head) {
   char anything = 0;
-  const InverseProblem p{
-      DType(head.dtype), Structure::kGeneral, head.n, head.batch, &anything, &anything, nullptr,
-      nullptr,           nullptr};
+  const InverseProblem p{DType(head.dtype),
+                         Structure::kGeneral,
+                         head.n,
+                         head.batch,
+                         &anything,
+                         &anything,
+                         nullptr,
+                         nullptr,
+                         nullptr};
   for (const metal::Dispatch& d : dispatches_of(p, head)) {
     const msl::Limits limits = msl::limits(d.function);
     std::printf("%s %u %u %u %zu\n", d.function.c_str(), d.groups, d.threads_per_group,
