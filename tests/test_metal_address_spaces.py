@@ -1,7 +1,7 @@
 """clang, as C++ for OpenCL, checks in the Metal kernels what no C++ compiler knows: address spaces.
 
-device is __global, threadgroup __local, constant __constant, thread __private (tests/cpp/msl/opencl). OpenCL has an
-address space for pointers that name none, Metal has not: those are looked for in the syntax tree.
+device is __global, threadgroup __local, constant __constant, thread __private (tests/cpp/msl/opencl). OpenCL
+has an address space for pointers that name none, Metal has not: those are looked for in the syntax tree.
 """
 
 import pytest

@@ -2,13 +2,13 @@
 
 import re
 
+import emulated_metal as metal
 import matrices
-import metal
 import ml_dtypes
 import numpy as np
 import pytest
+from emulated_metal import invert, triple_product
 from matrices import DTYPES
-from metal import invert, triple_product
 from programs import ROOT, once
 
 _SEEDS, _MANY_SEEDS = range(1, 3), range(1, 20)
@@ -57,7 +57,7 @@ def test_residuals_where_the_device_flushes_denormals(program, n):
 
 
 def _odd_batch(n, dtype):
-    """Usual, permuted, singular, poisoned, infinite and badly scaled matrices beside each other; their info."""
+    """Usual, permuted, singular, NaN, infinite and badly scaled matrices beside each other; their info."""
     a = matrices.normal(matrices.rng_for("odd", n, dtype), (8, n, n), np.dtype(dtype))
     a[0] += 2 * np.eye(n)
     a[1] = np.eye(n)[::-1]
