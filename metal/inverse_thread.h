@@ -22,9 +22,10 @@ struct InverseThreadShared {
 
 // slot: the matrix as it was.
 template <class V, int N>
-inline void store_thread_determinant(InverseBuffers b, long index, thread const V (&pivots)[N],
-                                     thread const int (&swaps)[N], int info, int shift,
-                                     threadgroup const typename Memory<V>::type* slot) {
+JAXINV_INLINE void store_thread_determinant(InverseBuffers b, long index,
+                                            thread const V (&pivots)[N],
+                                            thread const int (&swaps)[N], int info, int shift,
+                                            threadgroup const typename Memory<V>::type* slot) {
   V mantissa = V(1);
   int exponent = 0;
   bool odd = false, zero = false, finite = true;
@@ -40,8 +41,8 @@ inline void store_thread_determinant(InverseBuffers b, long index, thread const 
 }
 
 template <class V, int N>
-inline void inverse_thread(InverseBuffers b, constant InverseParameters& p, Position at,
-                           threadgroup InverseThreadShared<V, N>& shared) {
+JAXINV_INLINE void inverse_thread(InverseBuffers b, constant InverseParameters& p, Position at,
+                                  threadgroup InverseThreadShared<V, N>& shared) {
   using Shared = InverseThreadShared<V, N>;
   const int lanes = simdgroup_lanes();
   threadgroup typename Memory<V>::type* slots = shared.slots[at.simdgroup];
