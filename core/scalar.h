@@ -20,20 +20,21 @@
 #else
 #define JAXINV_THREAD
 #endif
-#ifdef __CUDACC__
-#define JAXINV_INLINE __host__ __device__ __forceinline__
-#define JAXINV_UNROLL _Pragma("unroll")
-#else
 // Tests of GPU kernels on the CPU compile faster without these.
 #ifndef JAXINV_INLINE
+#ifdef __CUDACC__
+#define JAXINV_INLINE __host__ __device__ __forceinline__
+#else
 #define JAXINV_INLINE inline __attribute__((always_inline))
 #endif
+#endif
 #ifndef JAXINV_UNROLL
-#ifdef __METAL_VERSION__
+#if defined(__CUDACC__)
+#define JAXINV_UNROLL _Pragma("unroll")
+#elif defined(__METAL_VERSION__)
 #define JAXINV_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define JAXINV_UNROLL _Pragma("GCC unroll 16")
-#endif
 #endif
 #endif
 

@@ -1,12 +1,15 @@
 """The Metal kernels from their shipping sources, on the SIMT emulator of tests/cpp/simt."""
 
 import re
+import shutil
+import subprocess
 
 import emulated_metal as metal
 import matrices
 import ml_dtypes
 import numpy as np
 import pytest
+from conftest import missing
 from emulated_metal import invert, triple_product
 from matrices import DTYPES
 from programs import ROOT, once
@@ -291,6 +294,27 @@ def test_a_missing_barrier_shows(program):
 def test_every_barrier_is_needed(program):
     """One at a time is left out: some result changes with the schedule."""
     assert not [place for place in _barriers() if not _shows(program, place)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        path if path.stem == "triple_product" else pytest.param(path, marks=pytest.mark.slow)
+        for path in sorted(ROOT.glob("metal/*.metal"))
+    ],
+    ids=lambda path: path.name,
+)
+def test_sources_compile_as_cuda_without_stack_frames(source, tmp_path):
+    """A register array whose index is not known to the compiler would be a stack frame, on a Mac too."""
+    if not shutil.which("nvcc"):
+        missing("cuda-compile", "nvcc is not on the PATH")
+    command = ["nvcc", "-std=c++14", "-arch=sm_90", "--expt-relaxed-constexpr", "-diag-suppress=1097"]
+    command += ["-I.", "-Itests/cpp/gpu", "-Itests/cpp/msl/cuda", "-D__METAL_VERSION__=310", "-Xptxas=-v"]
+    command += ["-x", "cu", "-cubin", str(source), "-o", str(tmp_path / "cubin")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    frames = re.findall(r"(\d+) bytes stack frame", done.stderr)
+    assert frames and set(frames) == {"0"}, done.stderr
 
 
 @pytest.mark.sanitisers
