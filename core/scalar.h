@@ -124,7 +124,11 @@ JAXINV_INLINE R magnitude(Complex<R> x) {
 // What the pivot search compares: |x| (|re| + |im| for complex), infinite for NaN.
 JAXINV_INLINE float pivot_key(float x) {
   float size = x < 0 ? -x : x;
+#ifdef __METAL_VERSION__
+  return size == size ? size : INFINITY;
+#else
   return size == size ? size : __builtin_inff();
+#endif
 }
 #ifndef __METAL_VERSION__
 JAXINV_INLINE double pivot_key(double x) {

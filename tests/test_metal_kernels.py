@@ -28,7 +28,7 @@ def _generators(program, n, dtype, kernel="plan", count=1, flags=0):
     names, a = matrices.generate(n, dtype, count)
     x, info, _, _ = invert(program, a, kernel, flags=flags)
     assert not info.any(), names
-    matrices.assert_inverse(a, x, names, flushed=bool(flags & metal.FLUSH))
+    matrices.assert_inverse(a, x, names)
 
 
 @pytest.mark.parametrize("dtype", metal.TYPES)
@@ -52,11 +52,17 @@ def test_residuals_of_more_large_matrices(program, dtype, n):
     _generators(program, n, dtype)
 
 
-@pytest.mark.parametrize("n", [3, 8, 12, 33, 97])
-def test_residuals_where_the_device_flushes_denormals(program, n):
-    """As Apple's GPUs do: the gates allow as much as they do for programs of XLA."""
-    for dtype in ("float32", "bfloat16"):
-        _generators(program, n, dtype, flags=metal.FLUSH)
+@pytest.mark.parametrize("n", [1, 3, 8, 12, 33, 97])
+@pytest.mark.parametrize("flags", [0, metal.FLUSH])
+def test_denormals(program, n, flags):
+    """Also where the device takes them for zero, as Apple's GPUs do."""
+    for dtype in metal.TYPES[:: 1 if n <= 12 else 2]:
+        a = matrices.denormal(n, dtype)
+        x, info, _, _ = invert(program, a, flags=flags)
+        assert not info.any()
+        matrices.assert_inverse(a, x)
+        if flags:
+            _generators(program, n, dtype, flags=flags)
 
 
 def _odd_batch(n, dtype):
@@ -266,8 +272,9 @@ def _problems(program, place):
         yield lambda seed, without, a=a, o=options: invert(program, a, seed=seed, without=without, **o)
     for n in (3,) if family == "triple_product_thread" else (6, 20) if "triple" in family else ():
         l, g, r = matrices.well_conditioned((3, 40 if n == 3 else 9, n, n), "float32")
-        yield lambda seed, without, x=(l, g, r): [
-            triple_product(program, *x, seed=seed, groups=1, without=without)
+        options = {"groups": 1, "flags": metal.TRANSPOSE_G}
+        yield lambda seed, without, x=(l, g, r), o=options: [
+            triple_product(program, *x, seed=seed, without=without, **o)
         ]
 
 
