@@ -1,4 +1,5 @@
-// A small SIMT emulator: CUDA kernels run on the CPU, from the very files that ship.
+// A small SIMT emulator: CUDA kernels run on the CPU, from the very files that ship. Metal's do by way of
+// tests/cpp/msl.
 //
 // A grid runs block by block, in a seeded random order. Each thread of a block is a fiber; at any time one
 // runs, until its next rendezvous (a barrier, a shuffle, a vote, a reduction), then another one that may,
@@ -65,6 +66,14 @@ inline void release(void* data) { std::free(data); }
 
 // Runs `body` once for each thread of the grid.
 void run(Dim grid, Dim block, size_t shared_bytes, const std::function<void()>& body);
+
+// The calling thread's place, for languages that hand it to the kernel: in its block, and of its block.
+struct Place {
+  unsigned thread, threads, block, blocks;
+};
+Place place();
+// Shared memory of the block that runs.
+unsigned char* shared();
 
 // Threads that wait at a barrier of the block; `count` of them (0: all) release it. `line` tells barriers
 // apart.
