@@ -127,12 +127,22 @@ Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, const DeviceLimits& limi
   return n <= block_max(dtype, limits.shared_bytes) ? Algorithm::kBlock : Algorithm::kGrid;
 }
 
+bool metal_has(DType dtype) { return dtype != DType::kF64 && dtype != DType::kC128; }
+
+Algorithm algorithm_metal(Op op, int64_t n, DType dtype) {
+  if (!metal_has(dtype)) return Algorithm::kPortable;
+  if (op != Op::kInverse) return Algorithm::kPortable;
+  if (n <= inverse_metal_thread_max(dtype)) return Algorithm::kThread;
+  return Algorithm::kPortable;
+}
+
 }  // namespace
 
 Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure,
                     const DeviceLimits& limits) {
   (void)structure;  // one structure so far
-  if (backend == Backend::kMetal || n == 0) return Algorithm::kPortable;
+  if (n == 0) return Algorithm::kPortable;
+  if (backend == Backend::kMetal) return algorithm_metal(op, n, dtype);
   if (backend == Backend::kCuda) return algorithm_cuda(op, n, dtype, limits);
   if (op == Op::kTripleProduct) {
     return n <= kTripleProductMax ? Algorithm::kLanes : Algorithm::kPortable;

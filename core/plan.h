@@ -12,14 +12,16 @@ namespace jaxinv {
 enum class Backend { kCpu, kCuda, kMetal };
 
 enum class Algorithm {
-  kPortable,  // no native kernel: the lowering takes the operation's body in jax.numpy
-  kLanes,     // one matrix per SIMD lane
-  kColumns,   // one matrix at a time, columns in vectors, panels of a few columns
-  kBlocked,   // one matrix at a time, panels and rank-k updates
-  kThread,    // one matrix per GPU thread
-  kWarp,      // one row per lane of a warp
-  kBlock,     // one matrix per block of GPU threads, in its shared memory
-  kGrid,      // one matrix by many blocks: panels and rank-k updates in global memory
+  kPortable,     // no native kernel: the lowering takes the operation's body in jax.numpy
+  kLanes,        // one matrix per SIMD lane
+  kColumns,      // one matrix at a time, columns in vectors, panels of a few columns
+  kBlocked,      // one matrix at a time, panels and rank-k updates
+  kThread,       // one matrix per GPU thread
+  kWarp,         // one row per lane of a warp
+  kBlock,        // one matrix per block of GPU threads, in its shared memory
+  kGrid,         // one matrix by many blocks: panels and rank-k updates in global memory
+  kSimdgroup,    // one row per lane of a simdgroup (Metal)
+  kThreadgroup,  // one matrix per threadgroup, in its registers (Metal)
 };
 
 struct Plan {

@@ -40,6 +40,14 @@ constexpr int inverse_thread_max(DType dtype) {
 constexpr int inverse_warp_max(DType dtype) { return dtype == DType::kC128 ? 20 : 32; }
 constexpr int kTripleProductThreadMax = 4;
 
+// Ranges of n on Metal, for the dtypes that it has; triple products as on CUDA. One matrix per thread, fewer than
+// 80 words.
+constexpr int inverse_metal_thread_max(DType dtype) { return dtype == DType::kC64 ? 6 : 8; }
+// One row per lane of a simdgroup.
+constexpr int kInverseSimdgroupMax = 32;
+// One matrix in the registers of a threadgroup of 256 threads.
+constexpr int inverse_threadgroup_max(DType dtype) { return dtype == DType::kC64 ? 64 : 96; }
+
 // Inverts `batch` row-major n × n matrices. `info`, `mantissa` and `exponent` may be null. The
 // determinant is mantissa · 2^exponent, the mantissa of the arithmetic's dtype (float32 for half
 // types).

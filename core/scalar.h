@@ -1,13 +1,24 @@
 // The arithmetic that the small-matrix bodies ask of a value type, for plain scalars, real and complex (a GPU
 // thread, a test). cpu/simd.h gives the same functions for SIMD vectors. JAXINV_NAMESPACE keeps each
 // instruction set's copies apart: the linker must never pick an AVX-512 copy for an older machine.
+// Metal's language is C++14 without double, lambdas and the standard library, and asks for the address space
+// of every reference.
 #pragma once
 
+#ifdef __METAL_VERSION__
+#include <metal_stdlib>
+#else
 #include <cstdint>
 #include <cstring>
+#endif
 
 #ifndef JAXINV_NAMESPACE
 #define JAXINV_NAMESPACE scalar
+#endif
+#ifdef __METAL_VERSION__
+#define JAXINV_THREAD thread  // the address space of registers
+#else
+#define JAXINV_THREAD
 #endif
 #ifdef __CUDACC__
 #define JAXINV_INLINE __host__ __device__ __forceinline__
@@ -15,7 +26,11 @@
 #else
 #define JAXINV_INLINE inline __attribute__((always_inline))
 #ifndef JAXINV_UNROLL  // tests of GPU kernels on the CPU compile faster without
+#ifdef __METAL_VERSION__
+#define JAXINV_UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define JAXINV_UNROLL _Pragma("GCC unroll 16")
+#endif
 #endif
 #endif
 
@@ -32,12 +47,14 @@ struct Types<float> {
   using Index = int32_t;
   using Mask = bool;
 };
+#ifndef __METAL_VERSION__
 template <>
 struct Types<double> {
   using Real = double;
   using Index = int32_t;
   using Mask = bool;
 };
+#endif
 
 template <class R>
 struct alignas(2 * sizeof(R)) Complex {
@@ -74,13 +91,15 @@ template <>
 struct Scalar<float> {
   using type = float;
 };
+#ifndef __METAL_VERSION__
 template <>
 struct Scalar<double> {
   using type = double;
 };
+JAXINV_INLINE double select(bool mask, double a, double b) { return mask ? a : b; }
+#endif
 
 JAXINV_INLINE float select(bool mask, float a, float b) { return mask ? a : b; }
-JAXINV_INLINE double select(bool mask, double a, double b) { return mask ? a : b; }
 JAXINV_INLINE int32_t select(bool mask, int32_t a, int32_t b) { return mask ? a : b; }
 JAXINV_INLINE int64_t select(bool mask, int64_t a, int64_t b) { return mask ? a : b; }
 template <class R>
@@ -90,7 +109,9 @@ JAXINV_INLINE Complex<R> select(bool mask, Complex<R> a, Complex<R> b) {
 
 // |x|; |re| + |im| for complex.
 JAXINV_INLINE float magnitude(float x) { return x < 0 ? -x : x; }
+#ifndef __METAL_VERSION__
 JAXINV_INLINE double magnitude(double x) { return x < 0 ? -x : x; }
+#endif
 template <class R>
 JAXINV_INLINE R magnitude(Complex<R> x) {
   return magnitude(x.re) + magnitude(x.im);
@@ -101,10 +122,12 @@ JAXINV_INLINE float pivot_key(float x) {
   float size = x < 0 ? -x : x;
   return size == size ? size : __builtin_inff();
 }
+#ifndef __METAL_VERSION__
 JAXINV_INLINE double pivot_key(double x) {
   double size = x < 0 ? -x : x;
   return size == size ? size : __builtin_inf();
 }
+#endif
 template <class R>
 JAXINV_INLINE R pivot_key(Complex<R> x) {
   return pivot_key(magnitude(x));
@@ -122,6 +145,12 @@ JAXINV_INLINE bool bad_pivot(Complex<R> x) {
 
 // An exact power of two near 1/|x|: x · pivot_scale(x) lies in [1, 4) for every normal x, and stays
 // normal for a denormal one, whose own reciprocal would overflow.
+#ifdef __METAL_VERSION__
+JAXINV_INLINE float pivot_scale(float x) {
+  const int32_t bits = (254 << 23) - (as_type<int32_t>(x) & (255 << 23));
+  return as_type<float>(bits < (1 << 23) ? (1 << 23) : bits);
+}
+#else
 JAXINV_INLINE float pivot_scale(float x) {
   int32_t bits;
   memcpy(&bits, &x, sizeof bits);
@@ -138,7 +167,7 @@ JAXINV_INLINE double pivot_scale(double x) {
   memcpy(&x, &bits, sizeof bits);
   return x;
 }
-
+#endif
 template <class R>
 JAXINV_INLINE R pivot_scale(Complex<R> x) {
   R re = magnitude(x.re), im = magnitude(x.im);
@@ -146,13 +175,17 @@ JAXINV_INLINE R pivot_scale(Complex<R> x) {
 }
 
 // Pivots above kUsualPivot, of matrices whose squares add up to less than kUsualSquares, need no care: far from
-// where squares, reciprocals and their products leave the range.
+// where squares, reciprocals and their products leave the range. A thread of Metal guards every pivot.
+#ifndef __METAL_VERSION__
 template <class Real>
 constexpr double kUsualPivot = sizeof(typename Scalar<Real>::type) == 4 ? 0x1p-50 : 0x1p-400;
 template <class Real>
 constexpr double kUsualSquares = sizeof(typename Scalar<Real>::type) == 4 ? 0x1p100 : 0x1p800;
+#endif
 
-#ifdef __CUDA_ARCH__
+#if defined(__METAL_VERSION__)
+JAXINV_INLINE float reciprocal(float x) { return 1 / x; }
+#elif defined(__CUDA_ARCH__)
 // The hardware's estimate, refined: for numbers scaled near 1, as pivots are, without the branches of a
 // division.
 JAXINV_INLINE float reciprocal(float x) {
@@ -176,6 +209,17 @@ JAXINV_INLINE Complex<R> reciprocal(Complex<R> x) {  // of a number already scal
   return {x.re * r, -(x.im * r)};
 }
 
+#ifdef __METAL_VERSION__
+// c − a b and c + a b, rounded once each: bits do not depend on what a compiler makes of a product and a sum.
+JAXINV_INLINE float fnma(float a, float b, float c) { return ::metal::fma(-a, b, c); }
+JAXINV_INLINE float fma(float a, float b, float c) { return ::metal::fma(a, b, c); }
+JAXINV_INLINE Complex<float> fnma(Complex<float> a, Complex<float> b, Complex<float> c) {
+  return {fma(a.im, b.im, fnma(a.re, b.re, c.re)), fnma(a.im, b.re, fnma(a.re, b.im, c.im))};
+}
+JAXINV_INLINE Complex<float> fma(Complex<float> a, Complex<float> b, Complex<float> c) {
+  return {fnma(a.im, b.im, fma(a.re, b.re, c.re)), fma(a.im, b.re, fma(a.re, b.im, c.im))};
+}
+#else
 // c − a b
 template <class S>
 JAXINV_INLINE S fnma(S a, S b, S c) {
@@ -194,6 +238,7 @@ template <class R>
 JAXINV_INLINE Complex<R> fma(Complex<R> a, Complex<R> b, Complex<R> c) {
   return {c.re + a.re * b.re - a.im * b.im, c.im + a.re * b.im + a.im * b.re};
 }
+#endif
 
 }  // namespace JAXINV_NAMESPACE
 }  // namespace jaxinv

@@ -16,12 +16,57 @@ enum class Pivots {
   kGuarded,  // divides by way of an exact power of two; `info`: the first (1-based) bad step or 0
 };
 
+template <Pivots kPivots>
+struct PivotRow;
+
+#ifndef __METAL_VERSION__
+template <>
+struct PivotRow<Pivots::kUsual> {
+  // Unusual matrices are done again: which of their pivots is found does not matter.
+  template <class V>
+  static JAXINV_INLINE typename Types<V>::Real key(V x) {
+    return magnitude(x);
+  }
+  // Divides row x of step k by its pivot, whose key is `best`.
+  template <int N, class V>
+  static JAXINV_INLINE void divide(V (&x)[N], V pivot, typename Types<V>::Real best, int k,
+                                   typename Types<V>::Index& info) {
+    using Real = typename Types<V>::Real;
+    using Index = typename Types<V>::Index;
+    info = select(best > Real(kUsualPivot<Real>), info, Index(k + 1));
+    V inverse = reciprocal(pivot);
+    JAXINV_UNROLL
+    for (int j = 0; j < N; ++j) x[j] = x[j] * inverse;
+  }
+};
+#endif
+
+template <>
+struct PivotRow<Pivots::kGuarded> {
+  template <class V>
+  static JAXINV_INLINE typename Types<V>::Real key(V x) {
+    return pivot_key(x);
+  }
+  template <int N, class V>
+  static JAXINV_INLINE void divide(JAXINV_THREAD V (&x)[N], V pivot, typename Types<V>::Real, int k,
+                                   JAXINV_THREAD typename Types<V>::Index& info) {
+    using Real = typename Types<V>::Real;
+    using Index = typename Types<V>::Index;
+    info = select(bad_pivot(pivot) & (info == Index(0)), Index(k + 1), info);
+    // A denormal pivot must not make 0 · inf.
+    Real scale = pivot_scale(pivot);
+    V inverse = reciprocal(pivot * scale);
+    JAXINV_UNROLL
+    for (int j = 0; j < N; ++j) x[j] = (x[j] * scale) * inverse;
+  }
+};
+
 // a: G matrices, replaced by their inverses; they take turns, since each step is one chain of dependent
 // operations. pivots: the n pivots of each, for the determinant. swaps: the row swapped in at each step.
 template <int N, Pivots kPivots, int G, class V>
-JAXINV_INLINE void small_inverse(V (&a)[G][N][N], V (&pivots)[G][N],
-                                 typename Types<V>::Index (&swaps)[G][N],
-                                 typename Types<V>::Index (&info)[G]) {
+JAXINV_INLINE void small_inverse(JAXINV_THREAD V (&a)[G][N][N], JAXINV_THREAD V (&pivots)[G][N],
+                                 JAXINV_THREAD typename Types<V>::Index (&swaps)[G][N],
+                                 JAXINV_THREAD typename Types<V>::Index (&info)[G]) {
   using Real = typename Types<V>::Real;
   using Index = typename Types<V>::Index;
   using Mask = typename Types<V>::Mask;
@@ -31,16 +76,12 @@ JAXINV_INLINE void small_inverse(V (&a)[G][N][N], V (&pivots)[G][N],
   for (int k = 0; k < N; ++k) {
     JAXINV_UNROLL
     for (int g = 0; g < G; ++g) {
-      V(&x)[N][N] = a[g];
-      // Unusual matrices are done again: which of their pivots is found does not matter.
-      auto key_of = [](const V& y) {
-        return kPivots == Pivots::kUsual ? magnitude(y) : pivot_key(y);
-      };
-      Real best = key_of(x[k][k]);
+      JAXINV_THREAD V(&x)[N][N] = a[g];
+      Real best = PivotRow<kPivots>::key(x[k][k]);
       Index row = Index(k);
       JAXINV_UNROLL
       for (int i = k + 1; i < N; ++i) {
-        Real key = key_of(x[i][k]);
+        Real key = PivotRow<kPivots>::key(x[i][k]);
         Mask larger = key > best;
         best = select(larger, key, best);
         row = select(larger, Index(i), row);
@@ -59,19 +100,7 @@ JAXINV_INLINE void small_inverse(V (&a)[G][N][N], V (&pivots)[G][N],
       V pivot = x[k][k];
       pivots[g][k] = pivot;
       x[k][k] = V(1);
-      if constexpr (kPivots == Pivots::kGuarded) {
-        info[g] = select(bad_pivot(pivot) & (info[g] == Index(0)), Index(k + 1), info[g]);
-        // A denormal pivot must not make 0 · inf.
-        Real scale = pivot_scale(pivot);
-        V inverse = reciprocal(pivot * scale);
-        JAXINV_UNROLL
-        for (int j = 0; j < N; ++j) x[k][j] = (x[k][j] * scale) * inverse;
-      } else {
-        info[g] = select(best > Real(kUsualPivot<Real>), info[g], Index(k + 1));
-        V inverse = reciprocal(pivot);
-        JAXINV_UNROLL
-        for (int j = 0; j < N; ++j) x[k][j] = x[k][j] * inverse;
-      }
+      PivotRow<kPivots>::divide(x[k], pivot, best, k, info[g]);
       JAXINV_UNROLL
       for (int i = 0; i < N; ++i) {
         if (i == k) continue;

@@ -243,6 +243,14 @@ void run(Dim grid, Dim block, size_t shared_bytes, const std::function<void()>& 
   bounds.check();
 }
 
+Place place() {
+  const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+  return {unsigned(number(*current)), unsigned(fibers.size()), block,
+          gridDim.x * gridDim.y * gridDim.z};
+}
+
+unsigned char* shared() { return dynamic_shared; }
+
 void barrier(int id, unsigned count, int line) {
   current->barrier = id;
   current->count = count;

@@ -66,6 +66,14 @@ inline void release(void* data) { std::free(data); }
 // Runs `body` once for each thread of the grid.
 void run(Dim grid, Dim block, size_t shared_bytes, const std::function<void()>& body);
 
+// The calling thread's place, for languages that hand it to the kernel: in its block, and of its block.
+struct Place {
+  unsigned thread, threads, block, blocks;
+};
+Place place();
+// Shared memory of the block that runs.
+unsigned char* shared();
+
 // Threads that wait at a barrier of the block; `count` of them (0: all) release it. `line` tells barriers
 // apart.
 void barrier(int id, unsigned count, int line);

@@ -1,0 +1,94 @@
+// Algorithm: Gauss-Jordan with partial pivoting, the body of core/small_inverse.h, unrolled.
+// Lanes: one matrix per thread, in its registers.
+// n: 1 to inverse_metal_thread_max, a template parameter. dtypes: float32, float16, bfloat16, complex64.
+// Memory: a simdgroup's 32 matrices are one contiguous span, brought in and taken out by way of threadgroup memory;
+// each lane finds its matrix there in a slot of odd length.
+#pragma once
+
+#include "core/small_inverse.h"
+#include "metal/staging.h"
+
+namespace jaxinv {
+namespace metal {
+
+template <class V, int N>
+struct InverseThreadShared {
+  enum : int {
+    kStride = slot_stride(N * N),
+    kSimdgroups = simdgroups_that_fit(inverse_thread_bytes(N, int(sizeof(V))))
+  };
+  typename Memory<V>::type slots[kSimdgroups][simdgroup_lanes() * kStride];
+};
+
+// slot: the matrix as it was.
+template <class V, int N>
+inline void store_thread_determinant(InverseBuffers b, long index, thread const V (&pivots)[N],
+                                     thread const int (&swaps)[N], int info, int shift,
+                                     threadgroup const typename Memory<V>::type* slot) {
+  V mantissa = V(1);
+  int exponent = 0;
+  bool odd = false, zero = false, finite = true;
+  JAXINV_UNROLL
+  for (int k = 0; k < N; ++k) {
+    multiply(mantissa, exponent, pivots[k], 0);
+    odd = odd != (swaps[k] != k);
+    zero = zero || (info == k + 1 && is_zero(pivots[k]));
+  }
+  for (int e = 0; e < N * N; ++e) finite = finite && is_finite(number(slot[e]));
+  store_determinant(b, index, odd ? -mantissa : mantissa, exponent, shift, N, info, zero, finite);
+}
+
+template <class V, int N>
+inline void inverse_thread(InverseBuffers b, constant InverseParameters& p, Position at,
+                           threadgroup InverseThreadShared<V, N>& shared) {
+  using Shared = InverseThreadShared<V, N>;
+  const int lanes = simdgroup_lanes();
+  threadgroup typename Memory<V>::type* slots = shared.slots[at.simdgroup];
+  threadgroup typename Memory<V>::type* slot = slots + at.lane * Shared::kStride;
+  const Rows place(N * N, Shared::kStride);
+  const long step = long(at.groups) * Shared::kSimdgroups * lanes;
+  for (long first = (long(at.group) * Shared::kSimdgroups + at.simdgroup) * lanes; first < p.batch;
+       first += step) {
+    const int count = int(p.batch - first < lanes ? p.batch - first : lanes);
+    Span<V>::load(b.a, first * (N * N), p.storage, count * N * N, at.lane, lanes, place, slots);
+    ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
+    const bool mine = at.lane < count;
+    // A lane without a matrix repeats the first, for nothing.
+    threadgroup const typename Memory<V>::type* own = mine ? slot : slots;
+    V a[1][N][N], pivots[1][N];
+    int swaps[1][N], info[1];
+    float size = 0;
+    JAXINV_UNROLL
+    for (int e = 0; e < N * N; ++e) {
+      a[0][e / N][e % N] = number(own[e]);
+      size = ::metal::fmax(size, largest_part(a[0][e / N][e % N]));
+    }
+    const int shift = range_shift(size);
+    const float power = power_of_two(shift);
+    JAXINV_UNROLL
+    for (int e = 0; e < N * N; ++e) a[0][e / N][e % N] = a[0][e / N][e % N] * power;
+    scalar::small_inverse<N, scalar::Pivots::kGuarded>(a, pivots, swaps, info);
+    if (mine) {
+      if (p.with_info) b.info[first + at.lane] = info[0];
+      if (p.with_determinant) {
+        store_thread_determinant<V, N>(b, first + at.lane, pivots[0], swaps[0], info[0], shift,
+                                       slot);
+      }
+    }
+    // Slots are read by their own lanes and, in the first, by those without a matrix.
+    ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
+    if (mine) {
+      JAXINV_UNROLL
+      for (int e = 0; e < N * N; ++e) {
+        slot[e] = memory(info[0] ? not_a_number<V>() : a[0][e / N][e % N] * power);
+      }
+    }
+    ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
+    Span<V>::store(b.x, first * (N * N), p.storage, count * N * N, at.lane, lanes, place, slots,
+                   false, 1.0f);
+    ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
+  }
+}
+
+}  // namespace metal
+}  // namespace jaxinv
