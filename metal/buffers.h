@@ -53,7 +53,7 @@ class Buffers {
     char* data;
     size_t bytes;
     bool written;
-    NS::SharedPtr<MTL::Buffer> buffer;
+    NS::SharedPtr<MTL::Buffer> buffer = {};
     size_t offset = 0;
     bool pooled = true;
   };
@@ -63,7 +63,8 @@ class Buffers {
   MTL::Device* device_;
   BufferPool* pool_;
   std::vector<Range> ranges_, scratch_;
-  NS::SharedPtr<MTL::Buffer> absent_;  // bound for outputs that nobody asked for: kernels do not touch it
+  NS::SharedPtr<MTL::Buffer>
+      absent_;  // bound for outputs that nobody asked for: kernels do not touch it
 };
 
 }  // namespace jaxinv::metal

@@ -45,7 +45,8 @@ Gpu::Gpu() {
   }
   name_ = device_->name()->utf8String();
   if (!device_->hasUnifiedMemory() || !device_->supportsFamily(MTL::kGpuFamilyApple7)) {
-    unavailable_ = "the kernels need an Apple GPU of the M1's family or later, " + name_ + " is none";
+    unavailable_ =
+        "the kernels need an Apple GPU of the M1's family or later, " + name_ + " is none";
     return;
   }
   max_buffer_bytes_ = device_->maxBufferLength();

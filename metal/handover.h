@@ -16,12 +16,15 @@ enum class Mode { kAuto, kAlways, kNever };  // JAXINV_METAL
 int64_t handover_bytes(const std::string& device);
 constexpr int64_t kLeastHandover = 1'000'000;  // of any chip
 
+// What was chosen for this process.
+void select_mode(Mode mode);
+Mode mode();
+
 // Of a call that reads `bytes` of each operand: whether the kernels of Metal take it, on a Mac whose GPU has
 // this name.
-bool hands_over(Op op, int64_t n, DType dtype, int64_t bytes, Mode mode,
-                const std::string& device);
+bool hands_over(Op op, int64_t n, DType dtype, int64_t bytes, const std::string& device);
 // Why, in words.
-std::string handover_reason(Op op, int64_t n, DType dtype, int64_t bytes, Mode mode,
+std::string handover_reason(Op op, int64_t n, DType dtype, int64_t bytes,
                             const std::string& device);
 
 }  // namespace jaxinv::metal

@@ -1,7 +1,6 @@
 // Runs a problem on the GPU: one command buffer with all its kernels, and a notice when they are done.
 #include "metal/launch.h"
 
-#include <atomic>
 #include <memory>
 #include <stdexcept>
 #include <utility>
@@ -16,8 +15,6 @@ namespace {
 
 // Scratch memory of one launch; more matrices take turns.
 constexpr int64_t kScratchBytes = 256 << 20;
-
-std::atomic<Mode> selected_mode{Mode::kAuto};
 
 int64_t element_bytes(DType dtype) {
   return dtype == DType::kF16 || dtype == DType::kBF16 ? 2 : arithmetic_bytes(dtype);
@@ -49,8 +46,7 @@ class Job : public std::enable_shared_from_this<Job> {
       : gpu_(gpu), done_(std::move(done)), buffers_(new Buffers(gpu.device(), &gpu.pool())) {}
 
   void prepare(InverseProblem p) {
-    const int64_t scratch =
-        workspace(Backend::kMetal, Op::kInverse, p.n, p.dtype, p.structure);
+    const int64_t scratch = workspace(Backend::kMetal, Op::kInverse, p.n, p.dtype, p.structure);
     const int64_t count =
         scratch ? std::min(p.batch, std::max<int64_t>(1, kScratchBytes / scratch)) : p.batch;
     if (scratch) p.scratch = buffers_->scratch(count * scratch);
@@ -82,15 +78,23 @@ class Job : public std::enable_shared_from_this<Job> {
     finish(error);
   }
 
-  // Everything that can fail comes before there is an encoder, which must be ended.
   void submit() {
     NS::AutoreleasePool pool;
     std::vector<MTL::ComputePipelineState*> pipelines;
     for (const Dispatch& d : dispatches_) pipelines.push_back(pipeline(d));
+    try {
+      commit(pipelines);
+    } catch (const std::exception& error) {
+      throw std::runtime_error(kernels() + error.what());
+    }
+  }
+
+  // Everything that can fail comes before there is an encoder, which must be ended.
+  void commit(const std::vector<MTL::ComputePipelineState*>& pipelines) {
     buffers_->bind(dispatches_);
     MTL::CommandBuffer* commands = gpu_.queue()->commandBuffer();
     MTL::ComputeCommandEncoder* encoder = commands ? commands->computeCommandEncoder() : nullptr;
-    if (!encoder) throw std::runtime_error(kernels() + "the GPU takes no commands");
+    if (!encoder) throw std::runtime_error("the GPU takes no commands");
     for (size_t i = 0; i < pipelines.size(); ++i) encode(dispatches_[i], pipelines[i], encoder);
     encoder->endEncoding();
     commands->addCompletedHandler([job = shared_from_this()](MTL::CommandBuffer* done) {
@@ -143,7 +147,8 @@ class Job : public std::enable_shared_from_this<Job> {
   std::string kernels() const {
     std::string text;
     for (const Dispatch& d : dispatches_) {
-      if (text.find(d.function) == std::string::npos) text += (text.empty() ? "" : ", ") + d.function;
+      if (text.find(d.function) == std::string::npos)
+        text += (text.empty() ? "" : ", ") + d.function;
     }
     return "kernel " + text + ": ";
   }
@@ -165,11 +170,11 @@ void start(const Problem& problem, const Context& context) {
 
 bool takes(Op op, int64_t n, DType dtype, int64_t batch) {
   const int64_t bytes = batch * n * n * element_bytes(dtype);
-  // Small calls do not even ask for a device.
-  if (mode() == Mode::kAuto && bytes < kLeastHandover) return false;
-  if (mode() == Mode::kNever || !hands_over(op, n, dtype, bytes, mode(), device_name())) return false;
+  // Where it cannot be, no device is asked for.
+  if (mode() == Mode::kNever || (mode() == Mode::kAuto && bytes < kLeastHandover)) return false;
   const Gpu& gpu = Gpu::instance();
-  return gpu.unavailable().empty() && size_t(bytes) <= gpu.max_buffer_bytes();
+  return gpu.unavailable().empty() && size_t(bytes) <= gpu.max_buffer_bytes() &&
+         hands_over(op, n, dtype, bytes, gpu.name());
 }
 
 }  // namespace
@@ -183,13 +188,6 @@ bool takes(const InverseProblem& p) { return takes(Op::kInverse, p.n, p.dtype, p
 bool takes(const TripleProductProblem& p) {
   return takes(Op::kTripleProduct, p.n, p.dtype, p.batch);
 }
-
-void select_mode(const std::string& name) {
-  selected_mode = name == "always"  ? Mode::kAlways
-                  : name == "never" ? Mode::kNever
-                                    : Mode::kAuto;
-}
-Mode mode() { return selected_mode; }
 
 const std::string& unavailable() { return Gpu::instance().unavailable(); }
 const std::string& device_name() { return Gpu::instance().name(); }

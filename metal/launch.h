@@ -22,10 +22,6 @@ void launch(const TripleProductProblem& problem, const Context& context);
 bool takes(const InverseProblem& problem);
 bool takes(const TripleProductProblem& problem);
 
-// JAXINV_METAL: auto (also ""), always or never.
-void select_mode(const std::string& name);
-Mode mode();
-
 // Why the kernels cannot run in this process, in words; empty where they can. Asks for the device once.
 const std::string& unavailable();
 // Name of the device; empty where there is none.

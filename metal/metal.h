@@ -73,9 +73,7 @@ class Function : public NS::Object {};
 
 class Library : public NS::Object {
  public:
-  Function* newFunction(NS::String* name) {
-    return send<Function*>("newFunctionWithName:", name);
-  }
+  Function* newFunction(NS::String* name) { return send<Function*>("newFunctionWithName:", name); }
 };
 
 class ComputePipelineState : public NS::Object {

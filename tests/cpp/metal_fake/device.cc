@@ -52,8 +52,8 @@ struct Pipeline {
   UInteger threads;
   explicit Pipeline(const std::string& function)
       : function(function),
-        threads(std::min<UInteger>(msl::limits(function).threads_per_group,
-                                   settings().max_threads)) {}
+        threads(
+            std::min<UInteger>(msl::limits(function).threads_per_group, settings().max_threads)) {}
 };
 
 // What a command buffer will run. It keeps buffers and pipelines alive, as Metal does.
@@ -111,7 +111,9 @@ id error(const std::string& text) { return make<std::string>("NSError", text); }
 // The device: takes command buffers in the order they are committed.
 class Queue {
  public:
-  Queue() { std::thread([this] { work(); }).detach(); }
+  Queue() {
+    std::thread([this] { work(); }).detach();
+  }
   void commit(id commands) {
     begin_task();
     std::lock_guard<std::mutex> lock(mutex_);
@@ -212,16 +214,17 @@ void dispatch(id self, SEL, Size groups, Size threads) {
 }
 
 void define_buffers_and_errors() {
-  define("NSError")->add("localizedDescription", +[](id self, SEL) {
-    return string(state<std::string>(self, "NSError"));
-  });
+  define("NSError")->add(
+      "localizedDescription",
+      +[](id self, SEL) { return string(state<std::string>(self, "NSError")); });
   Class array = define("NSArray");
-  array->add("count", +[](id self, SEL) -> UInteger {
-    return state<std::vector<id>>(self, "NSArray").size();
-  });
-  array->add("objectAtIndex:", +[](id self, SEL, UInteger index) {
-    return state<std::vector<id>>(self, "NSArray").at(index);
-  });
+  array->add(
+      "count",
+      +[](id self, SEL) -> UInteger { return state<std::vector<id>>(self, "NSArray").size(); });
+  array->add(
+      "objectAtIndex:", +[](id self, SEL, UInteger index) {
+        return state<std::vector<id>>(self, "NSArray").at(index);
+      });
   Class buffer = define("MTLBuffer");
   buffer->add("contents", +[](id self, SEL) { return state<Buffer>(self, "MTLBuffer").data; });
   buffer->add("length", +[](id self, SEL) { return state<Buffer>(self, "MTLBuffer").length; });
@@ -229,158 +232,179 @@ void define_buffers_and_errors() {
 
 void define_library() {
   Class options = define("MTLCompileOptions");
-  metaclass(options)->add("new", +[](id, SEL) {
-    return make<CompileOptions>("MTLCompileOptions");
-  });
-  if (settings().has_math_mode) {
-    options->add("setMathMode:", +[](id self, SEL, Integer mode) {
-      state<CompileOptions>(self, "MTLCompileOptions").math_mode = mode;
-    });
-    options->add("setMathFloatingPointFunctions:", +[](id self, SEL, Integer functions) {
-      state<CompileOptions>(self, "MTLCompileOptions").math_functions = functions;
-    });
-  }
-  options->add("setFastMathEnabled:", +[](id self, SEL, BOOL enabled) {
-    state<CompileOptions>(self, "MTLCompileOptions").fast = enabled;
-  });
-  define("MTLFunction");
-  define("MTLLibrary")->add("newFunctionWithName:", +[](id, SEL, id name) -> id {
-    const auto& function = state<std::string>(name, "NSString");
-    return msl::limits(function).threads_per_group ? make<std::string>("MTLFunction", function)
-                                                   : nullptr;
-  });
-  define("MTLComputePipelineState")
-      ->add("maxTotalThreadsPerThreadgroup", +[](id self, SEL) {
-        return state<Pipeline>(self, "MTLComputePipelineState").threads;
+  metaclass(options)->add(
+      "new", +[](id, SEL) { return make<CompileOptions>("MTLCompileOptions"); });
+  options->add(
+      "respondsToSelector:", +[](id, SEL, SEL) -> BOOL {
+        return settings().has_math_mode;  // nothing else is asked for
       });
+  options->add(
+      "setMathMode:", +[](id self, SEL, Integer mode) {
+        if (!settings().has_math_mode) misuse("setMathMode: before macOS 15");
+        state<CompileOptions>(self, "MTLCompileOptions").math_mode = mode;
+      });
+  options->add(
+      "setMathFloatingPointFunctions:", +[](id self, SEL, Integer functions) {
+        if (!settings().has_math_mode) misuse("setMathFloatingPointFunctions: before macOS 15");
+        state<CompileOptions>(self, "MTLCompileOptions").math_functions = functions;
+      });
+  options->add(
+      "setFastMathEnabled:", +[](id self, SEL, BOOL enabled) {
+        state<CompileOptions>(self, "MTLCompileOptions").fast = enabled;
+      });
+  define("MTLFunction");
+  define("MTLLibrary")
+      ->add(
+          "newFunctionWithName:", +[](id, SEL, id name) -> id {
+            const auto& function = state<std::string>(name, "NSString");
+            return msl::limits(function).threads_per_group
+                       ? make<std::string>("MTLFunction", function)
+                       : nullptr;
+          });
+  define("MTLComputePipelineState")
+      ->add(
+          "maxTotalThreadsPerThreadgroup",
+          +[](id self, SEL) { return state<Pipeline>(self, "MTLComputePipelineState").threads; });
 }
 
 void define_commands() {
-  define("MTLCommandQueue")->add("commandBuffer", +[](id, SEL) {
-    return autorelease(make<CommandBuffer>("MTLCommandBuffer"));
-  });
+  define("MTLCommandQueue")
+      ->add(
+          "commandBuffer",
+          +[](id, SEL) { return autorelease(make<CommandBuffer>("MTLCommandBuffer")); });
   Class commands = define("MTLCommandBuffer");
-  commands->add("computeCommandEncoder", +[](id self, SEL) {
-    uncommitted(self).encoding = true;
-    return autorelease(make<Encoder>("MTLComputeCommandEncoder", self));
-  });
-  commands->add("addCompletedHandler:", +[](id self, SEL, void* literal) {
-    auto& block = *static_cast<Block*>(literal);
-    if (block.isa != _NSConcreteStackBlock || block.flags || block.descriptor->reserved) {
-      misuse("no block of the stack");
-    }
-    std::shared_ptr<Block> copy(static_cast<Block*>(std::malloc(block.descriptor->size)), std::free);
-    std::memcpy(static_cast<void*>(copy.get()), literal, block.descriptor->size);
-    uncommitted(self).handlers.push_back(
-        [copy](id commands) { copy->invoke(copy.get(), commands); });
-  });
-  commands->add("commit", +[](id self, SEL) {
-    if (uncommitted(self).encoding) misuse("commit before endEncoding");
-    uncommitted(self).status = kCommitted;
-    retain(self);
-    count([](Counts& c) { ++c.commands; });
-    queue().commit(self);
-  });
-  commands->add("status", +[](id self, SEL) -> UInteger {
-    return state<CommandBuffer>(self, "MTLCommandBuffer").status;
-  });
-  commands->add("error", +[](id self, SEL) {
-    return state<CommandBuffer>(self, "MTLCommandBuffer").error;
-  });
+  commands->add(
+      "computeCommandEncoder", +[](id self, SEL) {
+        uncommitted(self).encoding = true;
+        return autorelease(make<Encoder>("MTLComputeCommandEncoder", self));
+      });
+  commands->add(
+      "addCompletedHandler:", +[](id self, SEL, void* literal) {
+        auto& block = *static_cast<Block*>(literal);
+        if (block.isa != _NSConcreteStackBlock || block.flags || block.descriptor->reserved) {
+          misuse("no block of the stack");
+        }
+        std::shared_ptr<Block> copy(static_cast<Block*>(std::malloc(block.descriptor->size)),
+                                    std::free);
+        std::memcpy(static_cast<void*>(copy.get()), literal, block.descriptor->size);
+        uncommitted(self).handlers.push_back(
+            [copy](id commands) { copy->invoke(copy.get(), commands); });
+      });
+  commands->add(
+      "commit", +[](id self, SEL) {
+        if (uncommitted(self).encoding) misuse("commit before endEncoding");
+        uncommitted(self).status = kCommitted;
+        retain(self);
+        count([](Counts& c) { ++c.commands; });
+        queue().commit(self);
+      });
+  commands->add(
+      "status", +[](id self, SEL) -> UInteger {
+        return state<CommandBuffer>(self, "MTLCommandBuffer").status;
+      });
+  commands->add(
+      "error", +[](id self, SEL) { return state<CommandBuffer>(self, "MTLCommandBuffer").error; });
   Class encoder = define("MTLComputeCommandEncoder");
-  encoder->add("setComputePipelineState:", +[](id self, SEL, id pipeline) {
-    state<Pipeline>(pipeline, "MTLComputePipelineState");
-    open(self).pipeline = pipeline;
-    uncommitted(open(self).commands).keep(pipeline);
-  });
-  encoder->add("setBuffer:offset:atIndex:", +[](id self, SEL, id buffer, UInteger offset,
-                                                UInteger index) {
-    if (offset >= state<Buffer>(buffer, "MTLBuffer").length) misuse("an offset behind the buffer");
-    Encoder::Place& there = place(open(self), index);
-    there.buffer = buffer;
-    there.offset = offset;
-    there.bytes.clear();
-    uncommitted(open(self).commands).keep(buffer);
-  });
-  encoder->add("setBytes:length:atIndex:", +[](id self, SEL, const void* bytes, UInteger length,
-                                               UInteger index) {
-    if (length == 0 || length > kSetBytes) misuse("setBytes of " + std::to_string(length));
-    Encoder::Place& there = place(open(self), index);
-    const auto* from = static_cast<const unsigned char*>(bytes);
-    there.bytes.assign(from, from + length);
-    // What was bound behind it for an earlier kernel is none of the next one's.
-    for (UInteger i = index + 1; i < kBuffers; ++i) open(self).places[i].set = false;
-  });
+  encoder->add(
+      "setComputePipelineState:", +[](id self, SEL, id pipeline) {
+        state<Pipeline>(pipeline, "MTLComputePipelineState");
+        open(self).pipeline = pipeline;
+        uncommitted(open(self).commands).keep(pipeline);
+      });
+  encoder->add(
+      "setBuffer:offset:atIndex:", +[](id self, SEL, id buffer, UInteger offset, UInteger index) {
+        if (offset >= state<Buffer>(buffer, "MTLBuffer").length)
+          misuse("an offset behind the buffer");
+        Encoder::Place& there = place(open(self), index);
+        there.buffer = buffer;
+        there.offset = offset;
+        there.bytes.clear();
+        uncommitted(open(self).commands).keep(buffer);
+      });
+  encoder->add(
+      "setBytes:length:atIndex:",
+      +[](id self, SEL, const void* bytes, UInteger length, UInteger index) {
+        if (length == 0 || length > kSetBytes) misuse("setBytes of " + std::to_string(length));
+        Encoder::Place& there = place(open(self), index);
+        const auto* from = static_cast<const unsigned char*>(bytes);
+        there.bytes.assign(from, from + length);
+        // What was bound behind it for an earlier kernel is none of the next one's.
+        for (UInteger i = index + 1; i < kBuffers; ++i) open(self).places[i].set = false;
+      });
   encoder->add("dispatchThreadgroups:threadsPerThreadgroup:", dispatch);
-  encoder->add("endEncoding", +[](id self, SEL) {
-    Encoder& ended = open(self);
-    ended.ended = true;
-    uncommitted(ended.commands).encoding = false;
-  });
+  encoder->add(
+      "endEncoding", +[](id self, SEL) {
+        Encoder& ended = open(self);
+        ended.ended = true;
+        uncommitted(ended.commands).encoding = false;
+      });
 }
 
 void define_device() {
   Class device = define("MTLDevice");
   device->add("name", +[](id, SEL) { return string(settings().name); });
   device->add("hasUnifiedMemory", +[](id, SEL) -> BOOL { return settings().apple_gpu; });
-  device->add("supportsFamily:", +[](id, SEL, Integer family) -> BOOL {
-    return settings().apple_gpu && family <= kFamilyApple7;
-  });
+  device->add(
+      "supportsFamily:", +[](id, SEL, Integer family) -> BOOL {
+        return settings().apple_gpu && family <= kFamilyApple7;
+      });
   device->add("maxBufferLength", +[](id, SEL) -> UInteger { return UInteger(1) << 33; });
-  device->add("newCommandQueueWithMaxCommandBufferCount:", +[](id, SEL, UInteger) {
-    return make<int>("MTLCommandQueue");
-  });
-  device->add("newBufferWithLength:options:", +[](id, SEL, UInteger length, UInteger options) -> id {
-    if (length == 0 || options != 0) misuse("newBufferWithLength: of nothing, or not shared");
-    void* data = nullptr;
-    if (!settings().has_memory || posix_memalign(&data, sysconf(_SC_PAGESIZE), length)) {
-      return nullptr;
-    }
-    std::memset(data, 0xff, length);
-    count([](Counts& c) { ++c.allocated; });
-    return make<Buffer>("MTLBuffer", data, length, true);
-  });
-  device->add("newBufferWithBytesNoCopy:length:options:deallocator:",
-              +[](id, SEL, void* pages, UInteger length, UInteger options,
-                  void* deallocator) -> id {
-                const UInteger page = sysconf(_SC_PAGESIZE);
-                if (uintptr_t(pages) % page || length % page || length == 0 || options != 0) {
-                  misuse("newBufferWithBytesNoCopy: of no whole pages, or not shared");
-                }
-                if (deallocator) misuse("a deallocator of memory that is not ours");
-                if (!settings().takes_pages) return nullptr;
-                count([](Counts& c) { ++c.wrapped; });
-                return make<Buffer>("MTLBuffer", pages, length, false);
-              });
-  device->add("newLibraryWithSource:options:error:", +[](id, SEL, id source, id options,
-                                                         id* failure) -> id {
-    const auto& text = state<std::string>(source, "NSString");
-    const auto& chosen = state<CompileOptions>(options, "MTLCompileOptions");
-    std::string message = settings().compile_error;
-    if (text.find("kernel ") == std::string::npos) message = "the text has no kernel";
-    if (text.find("#include \"") != std::string::npos) message = "the text includes a file";
-    if (!message.empty()) {
-      if (failure) *failure = autorelease(error(message));
-      return nullptr;
-    }
-    count([&](Counts& c) {
-      ++c.libraries;
-      c.safe_math = settings().has_math_mode ? chosen.math_mode == 0 && chosen.math_functions == 1
-                                             : !chosen.fast;
-    });
-    return make<int>("MTLLibrary");
-  });
-  device->add("newComputePipelineStateWithFunction:error:", +[](id, SEL, id function,
-                                                                id* failure) -> id {
-    const auto& name = state<std::string>(function, "MTLFunction");
-    if (msl::limits(name).threadgroup_bytes > kThreadgroupBytes) {
-      *failure = autorelease(error(name + " takes more than 32 KB of threadgroup memory"));
-      return nullptr;
-    }
-    count([](Counts& c) { ++c.pipelines; });
-    return make<Pipeline>("MTLComputePipelineState",
- name);
-  });
+  device->add(
+      "newCommandQueueWithMaxCommandBufferCount:",
+      +[](id, SEL, UInteger) { return make<int>("MTLCommandQueue"); });
+  device->add(
+      "newBufferWithLength:options:", +[](id, SEL, UInteger length, UInteger options) -> id {
+        if (length == 0 || options != 0) misuse("newBufferWithLength: of nothing, or not shared");
+        void* data = nullptr;
+        if (!settings().has_memory || posix_memalign(&data, sysconf(_SC_PAGESIZE), length)) {
+          return nullptr;
+        }
+        std::memset(data, 0xff, length);
+        count([](Counts& c) { ++c.allocated; });
+        return make<Buffer>("MTLBuffer", data, length, true);
+      });
+  device->add(
+      "newBufferWithBytesNoCopy:length:options:deallocator:",
+      +[](id, SEL, void* pages, UInteger length, UInteger options, void* deallocator) -> id {
+        const UInteger page = sysconf(_SC_PAGESIZE);
+        if (uintptr_t(pages) % page || length % page || length == 0 || options != 0) {
+          misuse("newBufferWithBytesNoCopy: of no whole pages, or not shared");
+        }
+        if (deallocator) misuse("a deallocator of memory that is not ours");
+        if (!settings().takes_pages) return nullptr;
+        count([](Counts& c) { ++c.wrapped; });
+        return make<Buffer>("MTLBuffer", pages, length, false);
+      });
+  device->add(
+      "newLibraryWithSource:options:error:",
+      +[](id, SEL, id source, id options, id* failure) -> id {
+        const auto& text = state<std::string>(source, "NSString");
+        const auto& chosen = state<CompileOptions>(options, "MTLCompileOptions");
+        std::string message = settings().compile_error;
+        if (text.find("kernel ") == std::string::npos) message = "the text has no kernel";
+        if (text.find("#include \"") != std::string::npos) message = "the text includes a file";
+        if (!message.empty()) {
+          if (failure) *failure = autorelease(error(message));
+          return nullptr;
+        }
+        count([&](Counts& c) {
+          ++c.libraries;
+          c.safe_math = settings().has_math_mode
+                            ? chosen.math_mode == 0 && chosen.math_functions == 1
+                            : !chosen.fast;
+        });
+        return make<int>("MTLLibrary");
+      });
+  device->add(
+      "newComputePipelineStateWithFunction:error:", +[](id, SEL, id function, id* failure) -> id {
+        const auto& name = state<std::string>(function, "MTLFunction");
+        if (msl::limits(name).threadgroup_bytes > kThreadgroupBytes) {
+          *failure = autorelease(error(name + " takes more than 32 KB of threadgroup memory"));
+          return nullptr;
+        }
+        count([](Counts& c) { ++c.pipelines; });
+        return make<Pipeline>("MTLComputePipelineState", name);
+      });
 }
 
 id the_device() {

@@ -18,11 +18,11 @@ struct Settings {
   bool present = true;
   bool apple_gpu = true;
   std::string name = "Apple M1 (fake)";
-  bool takes_pages = true;   // newBufferWithBytesNoCopy succeeds
-  bool has_memory = true;    // newBufferWithLength succeeds
-  bool has_math_mode = true; // macOS 15
-  std::string compile_error; // of the library
-  std::string command_error; // of every command buffer
+  bool takes_pages = true;           // newBufferWithBytesNoCopy succeeds
+  bool has_memory = true;            // newBufferWithLength succeeds
+  bool has_math_mode = true;         // macOS 15
+  std::string compile_error;         // of the library
+  std::string command_error;         // of every command buffer
   unsigned long max_threads = 1024;  // of any pipeline
   int delay_microseconds = 0;        // of every command buffer
 };
@@ -30,9 +30,9 @@ Settings& settings();
 
 // What has happened.
 struct Counts {
-  long wrapped, allocated;             // buffers
-  long libraries, pipelines, commands; // made, compiled, committed
-  bool safe_math;                      // of the last library
+  long wrapped, allocated;              // buffers
+  long libraries, pipelines, commands;  // made, compiled, committed
+  bool safe_math;                       // of the last library
 };
 Counts counts();
 

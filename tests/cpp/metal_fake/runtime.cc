@@ -16,6 +16,7 @@ namespace {
 
 // Objects that are gone stay in memory, to be recognised.
 struct Instance : objc_object {
+  Instance(Class type, std::shared_ptr<void> state) : objc_object{type}, state(std::move(state)) {}
   std::atomic<long> references{1};
   std::shared_ptr<void> state;
 };
@@ -61,22 +62,23 @@ Class metaclass(Class type) { return type->isa; }
 Class define(const char* name) {
   auto* meta = new objc_class{{nullptr}, std::string("class ") + name, {}};
   auto* type = new objc_class{{meta}, name, {}};
-  type->add("retain", +[](id self, SEL) {
-    retain(self);
-    return self;
-  });
+  type->add(
+      "retain", +[](id self, SEL) {
+        retain(self);
+        return self;
+      });
   type->add("release", +[](id self, SEL) { release(self); });
-  type->add("respondsToSelector:", +[](id self, SEL, SEL selector) -> BOOL {
-    return find(self->isa, selector) != nullptr;
-  });
+  type->add(
+      "respondsToSelector:", +[](id self, SEL, SEL selector) -> BOOL {
+        return find(self->isa, selector) != nullptr;
+      });
   std::lock_guard<std::recursive_mutex> lock(world().mutex);
   world().classes[name] = type;
   return type;
 }
 
 id make(const char* type, std::shared_ptr<void> state) {
-  auto* object = new Instance{{objc_getClass(type)}};
-  object->state = std::move(state);
+  auto* object = new Instance(objc_getClass(type), std::move(state));
   std::lock_guard<std::recursive_mutex> lock(world().mutex);
   ++world().alive[type];
   return object;
@@ -151,11 +153,10 @@ Class objc_getClass(const char* name) {
   if (found != world().classes.end()) return found->second;
   if (std::string(name) != "NSString") misuse(std::string("there is no class ") + name);
   Class type = define("NSString");
-  type->add("UTF8String", +[](id self, SEL) {
-    return state<std::string>(self, "NSString").c_str();
-  });
-  metaclass(type)->add("stringWithUTF8String:",
-                       +[](id, SEL, const char* text) { return string(text); });
+  type->add(
+      "UTF8String", +[](id self, SEL) { return state<std::string>(self, "NSString").c_str(); });
+  metaclass(type)->add(
+      "stringWithUTF8String:", +[](id, SEL, const char* text) { return string(text); });
   return type;
 }
 

@@ -20,14 +20,16 @@ struct objc_class : objc_object {
   // Gives the class a method. A function or a lambda that captures nothing: (id self, SEL, arguments...).
   template <class R, class... Args>
   void add(const char* selector, R (*method)(id, SEL, Args...)) {
-    methods.insert({selector,
-                    {reinterpret_cast<IMP>(method), metal_fake::Types<R(Args...)>::index()}});
+    methods.insert_or_assign(
+        selector, Method{reinterpret_cast<IMP>(method), metal_fake::Types<R(Args...)>::index()});
   }
 };
 
+extern "C" void* _NSConcreteStackBlock[32];
+
 namespace metal_fake {
 
-// A class with retain, release and respondsToSelector:, and `new` where `make` is given.
+// A class with retain, release and respondsToSelector:.
 Class define(const char* name);
 Class metaclass(Class type);
 
