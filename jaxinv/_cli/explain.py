@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--op", choices=(*OPERATIONS, *FACTORISATIONS), default="inv", help="function (default: inv)"
     )
-    parser.add_argument("--platform", help="cpu, cuda, rocm, tpu, metal, ... (default: JAX's)")
+    parser.add_argument("--platform", help="cpu, macos, cuda, rocm, tpu, ... (default: JAX's)")
     parser.set_defaults(parser=parser)
 
 
