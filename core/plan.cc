@@ -130,10 +130,65 @@ Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, const DeviceLimits& limi
 bool metal_has(DType dtype) { return dtype != DType::kF64 && dtype != DType::kC128; }
 
 Algorithm algorithm_metal(Op op, int64_t n, DType dtype) {
-  if (!metal_has(dtype)) return Algorithm::kPortable;
-  if (op != Op::kInverse) return Algorithm::kPortable;
-  if (n <= inverse_metal_thread_max(dtype)) return Algorithm::kThread;
-  return Algorithm::kPortable;
+  const bool inverse = op == Op::kInverse;
+  if (!metal_has(dtype) || (!inverse && op != Op::kTripleProduct)) return Algorithm::kPortable;
+  if (n <= (inverse ? inverse_metal_thread_max(dtype) : kTripleProductThreadMax)) {
+    return Algorithm::kThread;
+  }
+  if (n <= (inverse ? kInverseSimdgroupMax : kTripleProductMax)) return Algorithm::kSimdgroup;
+  if (!inverse) return Algorithm::kPortable;
+  return n <= inverse_threadgroup_max(dtype) ? Algorithm::kThreadgroup : Algorithm::kGrid;
+}
+
+Plan plan_metal(Op op, int64_t n, DType dtype, Algorithm algorithm) {
+  if (n == 0) {
+    return {algorithm, "portable", "XLA", "n = 0: there is nothing to compute"};
+  }
+  if (op != Op::kInverse && op != Op::kTripleProduct) {
+    return {algorithm, "portable", "XLA", "jaxinv has Metal kernels for inverses only so far"};
+  }
+  if (!metal_has(dtype)) {
+    return {algorithm, "portable", "XLA", "Apple's GPUs have no 64-bit floating point"};
+  }
+  auto up_to = [](int64_t edge) { return "n <= " + std::to_string(edge) + ": "; };
+  auto above = [](int64_t edge) { return "n > " + std::to_string(edge) + ": "; };
+  if (op == Op::kTripleProduct) {
+    switch (algorithm) {
+      case Algorithm::kThread:
+        return {algorithm, "fused triple product, one triple of matrices per thread",
+                "metal/triple_product_thread",
+                up_to(kTripleProductThreadMax) + "the registers of a thread hold them"};
+      case Algorithm::kSimdgroup:
+        return {algorithm, "fused triple product, one row per lane of a simdgroup",
+                "metal/triple_product_simdgroup",
+                up_to(kTripleProductMax) + "three operands read once, one result written"};
+      default:
+        return {algorithm, "two matrix products at full precision", "XLA dot_general",
+                above(kTripleProductMax) + "arithmetic, no longer memory, is the limit"};
+    }
+  }
+  switch (algorithm) {
+    case Algorithm::kThread:
+      return {algorithm, "Gauss-Jordan with partial pivoting, one matrix per thread",
+              "metal/inverse_thread",
+              up_to(inverse_metal_thread_max(dtype)) + "the registers of a thread hold it"};
+    case Algorithm::kSimdgroup:
+      return {
+          algorithm, "Gauss-Jordan with partial pivoting, one row per lane of a simdgroup",
+          "metal/inverse_simdgroup",
+          up_to(kInverseSimdgroupMax) + "a simdgroup holds the matrix in registers, no row moves"};
+    case Algorithm::kThreadgroup:
+      return {algorithm, "Gauss-Jordan with partial pivoting, one matrix per threadgroup",
+              "metal/inverse_threadgroup",
+              up_to(inverse_threadgroup_max(dtype)) +
+                  "a threadgroup holds the matrix in registers, no row moves"};
+    default:
+      return {algorithm,
+              "blocked Gauss-Jordan with partial pivoting, one matrix by many threadgroups",
+              "metal/inverse_grid",
+              above(inverse_threadgroup_max(dtype)) +
+                  "panels of columns, then register-tiled rank-k updates of the rest"};
+  }
 }
 
 }  // namespace
@@ -173,7 +228,7 @@ Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
       answer = plan_cuda(op, n, dtype, chosen);
       break;
     case Backend::kMetal:
-      answer = {Algorithm::kPortable, "portable", "XLA", "jaxinv has no Metal kernels yet"};
+      answer = plan_metal(op, n, dtype, chosen);
       break;
   }
   answer.workspace = workspace(backend, op, n, dtype, structure);

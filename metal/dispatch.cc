@@ -45,14 +45,15 @@ std::vector<unsigned char> bytes_of(const Parameters& parameters) {
   return {first, first + sizeof parameters};
 }
 
-// A run of simdgroups, each of which has `per_simdgroup` problems at a time.
-Dispatch run_simdgroups(std::string function, int64_t batch, int simdgroups, int per_simdgroup) {
-  const int64_t groups = parts(batch, int64_t(simdgroups) * per_simdgroup);
-  return {std::move(function),
-          {},
-          {},
-          uint32_t(std::min(groups, kMostGroups)),
-          uint32_t(simdgroups * simdgroup_lanes())};
+// A run whose groups take several units of work in turn where there are more than kMostGroups.
+Dispatch run_groups(std::string function, int64_t groups, int threads) {
+  return {std::move(function), {}, {}, uint32_t(std::min(groups, kMostGroups)), uint32_t(threads)};
+}
+// Of simdgroups with `bytes` of threadgroup memory each, which have `at_once` problems at a time.
+Dispatch run_simdgroups(std::string function, int64_t batch, int bytes, int at_once) {
+  const int simdgroups = simdgroups_that_fit(bytes);
+  return run_groups(std::move(function), parts(batch, int64_t(simdgroups) * at_once),
+                    simdgroups * simdgroup_lanes());
 }
 
 [[noreturn]] void no_kernel(const char* op, int64_t n) {
@@ -60,36 +61,165 @@ Dispatch run_simdgroups(std::string function, int64_t batch, int simdgroups, int
                               " at n = " + std::to_string(n));
 }
 
+std::vector<Binding> buffers_of(const InverseProblem& p) {
+  const size_t count = p.batch, bytes = arithmetic_bytes(p.dtype);
+  const size_t all = count * p.n * p.n * stored_bytes(p.dtype);
+  return {{p.a, all, false},
+          {p.x, all, true},
+          {p.info, p.info ? count * 4 : 0, true},
+          {p.mantissa, p.mantissa ? count * bytes : 0, true},
+          {p.exponent, p.exponent ? count * 4 : 0, true}};
+}
+
+InverseParameters parameters_of(const InverseProblem& p) {
+  return {p.batch, int32_t(p.n), storage_of(p.dtype), p.info != nullptr, p.mantissa != nullptr};
+}
+
+// The layout of a matrix' scratch.
+GridParameters grid_layout(const InverseProblem& p) {
+  const int bytes = arithmetic_bytes(p.dtype);
+  const int64_t chunks = parts(p.n, grid_chunk());
+  GridParameters g{};
+  g.inverse = parameters_of(p);
+  g.stride = int32_t(grid_stride(p.n, bytes));
+  int64_t end = bytes * p.n * g.stride;  // the matrix comes first
+  auto place = [&end](int64_t size, int64_t count) {
+    const int64_t at = end;
+    end += (size * count + 15) / 16 * 16;
+    return at;
+  };
+  g.factors = place(bytes, int64_t(grid_most_steps()) * g.stride);
+  g.multiples = place(bytes, int64_t(grid_most_steps()) * g.stride);
+  g.lower = place(bytes, grid_most_steps() * grid_most_steps());
+  g.pivots = place(bytes, p.n);
+  g.sizes = place(4, chunks);
+  g.order = place(4, p.n);
+  g.pivot_rows = place(4, p.n);
+  g.finite = place(4, chunks);
+  g.state = place(4, 3);
+  g.bytes = end;
+  return g;
+}
+static_assert(grid_chunk() == kGridChunk && grid_most_steps() == grid_steps(4) &&
+                  grid_most_steps() == grid_steps(8),
+              "inverse_grid_bytes has room for these");
+
+// The runs of the grid range: their sequence depends on n alone.
+class GridRuns {
+ public:
+  explicit GridRuns(const InverseProblem& p)
+      : p_(p), g_(grid_layout(p)), type_(p.dtype == DType::kC64 ? "complex64" : "float32") {
+    buffers_ = buffers_of(p);
+    buffers_.push_back({p.scratch, size_t(p.batch * g_.bytes), true});
+  }
+
+  std::vector<Dispatch> all() {
+    const int n = int(p_.n), bytes = arithmetic_bytes(p_.dtype);
+    const int64_t chunks = parts(n, grid_chunk());
+    add("load_grid_", chunks, grid_threads());
+    add("scale_grid_", chunks, grid_threads());
+    const int panel_threads = int(parts(n, simdgroup_lanes())) * simdgroup_lanes();
+    for (int k = 0; k < n; k += grid_most_steps()) {
+      const int count = std::min(grid_most_steps(), n - k);
+      for (int first = 0; first < count; first += grid_width()) {
+        const int last = std::min(first + grid_width(), count);
+        set(k, first, last, 0, n, k + count);
+        add("panel_grid_", 1, std::min(panel_threads, grid_panel_threads()));
+        if (last == count) break;
+        set(k, first, last, k + last, k + count, k);
+        apply(bytes);
+      }
+      set(k, 0, count, 0, n, k + count);
+      apply(bytes);
+    }
+    add("store_grid_", parts(n, grid_threads() / simdgroup_lanes()), grid_threads());
+    return std::move(runs_);
+  }
+
+ private:
+  void set(int k, int first, int last, int column, int column_end, int own_end) {
+    g_.k = k;
+    g_.first = first;
+    g_.last = last;
+    g_.column = column;
+    g_.column_end = column_end;
+    g_.own_end = own_end;
+  }
+  void add(const char* family, int64_t groups_per_matrix, int threads) {
+    runs_.push_back({family + type_, buffers_, bytes_of(g_), uint32_t(p_.batch * groups_per_matrix),
+                     uint32_t(threads)});
+  }
+  // The steps that are set, on their columns.
+  void apply(int bytes) {
+    const int columns = g_.column_end - g_.column;
+    add("pivot_rows_grid_", parts(columns, grid_column_threads()), grid_column_threads());
+    add("update_grid_", parts(p_.n, grid_tile_rows(bytes)) * parts(columns, grid_tile_columns()),
+        grid_update_threads());
+  }
+
+  const InverseProblem& p_;
+  GridParameters g_;
+  const std::string type_;
+  std::vector<Binding> buffers_;
+  std::vector<Dispatch> runs_;
+};
+
 }  // namespace
 
 std::vector<Dispatch> dispatches(const InverseProblem& p) {
+  return dispatches(p, algorithm(Backend::kMetal, Op::kInverse, p.n, p.dtype, p.structure));
+}
+
+std::vector<Dispatch> dispatches(const InverseProblem& p, Algorithm algorithm) {
   if (p.batch == 0 || p.n == 0) return {};
-  const int bytes = arithmetic_bytes(p.dtype);
-  const size_t count = p.batch, all = count * p.n * p.n * stored_bytes(p.dtype);
-  const InverseParameters parameters{p.batch, int32_t(p.n), storage_of(p.dtype), p.info != nullptr,
-                                     p.mantissa != nullptr};
-  auto bind = [&](Dispatch d) {
-    d.buffers = {{p.a, all, false},
-                 {p.x, all, true},
-                 {p.info, p.info ? count * 4 : 0, true},
-                 {p.mantissa, p.mantissa ? count * bytes : 0, true},
-                 {p.exponent, p.exponent ? count * 4 : 0, true}};
-    d.parameters = bytes_of(parameters);
-    return d;
-  };
-  switch (algorithm(Backend::kMetal, Op::kInverse, p.n, p.dtype, p.structure)) {
+  const int n = int(p.n), bytes = arithmetic_bytes(p.dtype), size = simdgroup_size(n);
+  Dispatch run;
+  switch (algorithm) {
     case Algorithm::kThread:
-      return {bind(run_simdgroups(function_of("inverse_thread", p.dtype, p.n), p.batch,
-                                  simdgroups_that_fit(inverse_thread_bytes(int(p.n), bytes)),
-                                  simdgroup_lanes()))};
+      run = run_simdgroups(function_of("inverse_thread", p.dtype, n), p.batch,
+                           inverse_thread_bytes(n, bytes), simdgroup_lanes());
+      break;
+    case Algorithm::kSimdgroup:
+      run = run_simdgroups(function_of("inverse_simdgroup", p.dtype, size), p.batch,
+                           tile_numbers(size) * bytes, matrices_per_simdgroup(size));
+      break;
+    case Algorithm::kThreadgroup: {
+      const int most = n <= 48 ? 48 : inverse_threadgroup_max(p.dtype);
+      run = run_groups(function_of("inverse_threadgroup", p.dtype, most), p.batch,
+                       threadgroup_threads());
+      break;
+    }
+    case Algorithm::kGrid:
+      return GridRuns(p).all();
     default:
       no_kernel("inverse", p.n);
   }
+  run.buffers = buffers_of(p);
+  run.parameters = bytes_of(parameters_of(p));
+  return {run};
 }
 
 std::vector<Dispatch> dispatches(const TripleProductProblem& p) {
   if (p.batch == 0 || p.n == 0) return {};
-  no_kernel("triple product", p.n);
+  const int n = int(p.n), bytes = arithmetic_bytes(p.dtype), size = simdgroup_size(n);
+  Dispatch run;
+  switch (algorithm(Backend::kMetal, Op::kTripleProduct, p.n, p.dtype, Structure::kGeneral)) {
+    case Algorithm::kThread:
+      run = run_simdgroups(function_of("triple_product_thread", p.dtype, n), p.batch,
+                           3 * inverse_thread_bytes(n, bytes), simdgroup_lanes());
+      break;
+    case Algorithm::kSimdgroup:
+      run = run_simdgroups(function_of("triple_product_simdgroup", p.dtype, size), p.batch,
+                           3 * tile_numbers(size) * bytes, matrices_per_simdgroup(size));
+      break;
+    default:
+      no_kernel("triple product", p.n);
+  }
+  const size_t all = size_t(p.batch) * p.n * p.n * stored_bytes(p.dtype);
+  run.buffers = {{p.l, all, false}, {p.g, all, false}, {p.r, all, false}, {p.y, all, true}};
+  run.parameters = bytes_of(TripleProductParameters{p.batch, n, storage_of(p.dtype), p.transpose_l,
+                                                    p.transpose_g, p.transpose_r, p.l == p.r});
+  return {run};
 }
 
 }  // namespace jaxinv::metal

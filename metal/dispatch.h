@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/problem.h"
+#include "core/plan.h"
 
 namespace jaxinv::metal {
 
@@ -27,6 +27,8 @@ struct Dispatch {
 // In order, each run after all before it. Empty where there is nothing to do; throws std::invalid_argument where
 // the plan has no kernel.
 std::vector<Dispatch> dispatches(const InverseProblem& problem);
+// By an algorithm of the caller's choice, which must have kernels for that n.
+std::vector<Dispatch> dispatches(const InverseProblem& problem, Algorithm algorithm);
 std::vector<Dispatch> dispatches(const TripleProductProblem& problem);
 
 }  // namespace jaxinv::metal

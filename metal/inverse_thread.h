@@ -53,14 +53,12 @@ inline void inverse_thread(InverseBuffers b, constant InverseParameters& p, Posi
     Span<V>::load(b.a, first * (N * N), p.storage, count * N * N, at.lane, lanes, place, slots);
     ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
     const bool mine = at.lane < count;
-    // A lane without a matrix repeats the first, for nothing.
-    threadgroup const typename Memory<V>::type* own = mine ? slot : slots;
     V a[1][N][N], pivots[1][N];
     int swaps[1][N], info[1];
     float size = 0;
     JAXINV_UNROLL
     for (int e = 0; e < N * N; ++e) {
-      a[0][e / N][e % N] = number(own[e]);
+      a[0][e / N][e % N] = mine ? number(slot[e]) : V(0);
       size = ::metal::fmax(size, largest_part(a[0][e / N][e % N]));
     }
     const int shift = range_shift(size);
@@ -75,8 +73,6 @@ inline void inverse_thread(InverseBuffers b, constant InverseParameters& p, Posi
                                        slot);
       }
     }
-    // Slots are read by their own lanes and, in the first, by those without a matrix.
-    ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
     if (mine) {
       JAXINV_UNROLL
       for (int e = 0; e < N * N; ++e) {
@@ -86,7 +82,7 @@ inline void inverse_thread(InverseBuffers b, constant InverseParameters& p, Posi
     ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
     Span<V>::store(b.x, first * (N * N), p.storage, count * N * N, at.lane, lanes, place, slots,
                    false, 1.0f);
-    ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
+    // What the next round writes first, this lane alone has read.
   }
 }
 

@@ -46,5 +46,48 @@ constexpr int inverse_thread_bytes(int n, int bytes) {
   return simdgroup_lanes() * slot_stride(n * n) * bytes;
 }
 
+// Rows of n numbers are held by lanes that have registers for the next multiple of 8: so many lanes for a matrix.
+constexpr int simdgroup_size(int n) { return (n + 7) / 8 * 8; }
+constexpr int lanes_per_matrix(int n) { return n <= 8 ? 8 : n <= 16 ? 16 : 32; }
+constexpr int matrices_per_simdgroup(int n) { return simdgroup_lanes() / lanes_per_matrix(n); }
+// Numbers in a tile of all of them, rows of odd length.
+constexpr int tile_numbers(int size) { return matrices_per_simdgroup(size) * size * (size | 1); }
+
+// A threadgroup holds a matrix in 16 × 16 tiles of 3, 4 or 6 numbers a side, one per thread.
+constexpr int threadgroup_side() { return 16; }
+constexpr int threadgroup_threads() { return threadgroup_side() * threadgroup_side(); }
+
+// The grid range: threads of its kernels; columns of a panel; steps that are applied to the whole matrix at once;
+// rows that a group brings into the scratch; the tile of a group in the product.
+constexpr int grid_threads() { return 256; }
+constexpr int grid_panel_threads() { return 512; }
+constexpr int grid_column_threads() { return 64; }
+constexpr int grid_update_threads() { return 128; }
+constexpr int grid_width() { return 16; }
+constexpr int grid_most_steps() { return 64; }
+constexpr int grid_chunk() { return 32; }
+constexpr int grid_tile_rows(int bytes) { return bytes == 4 ? 64 : 32; }
+constexpr int grid_tile_columns() { return 64; }
+
+// Buffers of an inverse in the grid range: a, x, info, mantissa, exponent, scratch, these. Offsets are in bytes
+// from the start of a matrix' scratch, which begins with the matrix, rows of `stride` numbers.
+struct GridParameters {
+  InverseParameters inverse;
+  int64_t bytes;
+  int64_t factors;    // of each step: what it subtracts of its multiple, in each row
+  int64_t multiples;  // of each step: its pivot row divided by the pivot, in each column
+  int64_t lower;      // lower[d][c]: the factor of step d in the pivot row of a later step c
+  int64_t pivots;
+  int64_t sizes;  // the largest |part| of each chunk of rows
+  int64_t order;  // the step that a row was the pivot row of, or −1
+  int64_t pivot_rows;
+  int64_t finite;  // of each chunk: 0 where it holds NaN or Inf
+  int64_t state;   // info; the power of two that the matrix was multiplied by; whether it is finite
+  int32_t stride;
+  // The run: steps k + first … k + last − 1, on the columns column … column_end − 1. Those from k to own_end − 1
+  // are the panel's own: columns of the inverse come in their place.
+  int32_t k, first, last, column, column_end, own_end;
+};
+
 }  // namespace metal
 }  // namespace jaxinv

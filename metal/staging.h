@@ -17,6 +17,11 @@ struct Rows {
   int operator()(int e) const { return e + row(e) * (stride - n); }
 };
 
+// Where number e of a single row stands.
+struct InPlace {
+  int operator()(int e) const { return e; }
+};
+
 // Numbers first, first + step, ... of `count`; number e at to[place(e)].
 template <class S, class Place, class To>
 inline void load_stored(device const S* from, int count, int first, int step, Place place, To to) {
