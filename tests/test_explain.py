@@ -159,3 +159,30 @@ _DTYPES = "float16, bfloat16, float32, float64, complex64, complex128"
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=f"^{re.escape(f'jaxinv.explain: {message}')}$"):
         jaxinv.explain(*arguments)
+
+
+@pytest.fixture
+def handover(native):
+    """What a Mac does, asked on any machine whose build has the plan."""
+    if native != "cpu":
+        pytest.skip("the cpu platform hands over")
+
+
+@pytest.mark.parametrize("platform", ("macos", "metal"))
+@pytest.mark.parametrize(
+    ("n", "kernel"), [(3, "inverse_thread"), (20, "inverse_simdgroup"), (60, "inverse_threadgroup"), (300, "")]
+)
+def test_a_mac_hands_large_calls_over(handover, monkeypatch, platform, n, kernel):
+    module = _native._module
+    monkeypatch.setattr(_native, "_module", module)
+    large = jaxinv.explain((10_000_000 // n**2, n, n), "float32", platform=platform)
+    small = jaxinv.explain((10, n, n), "float16", platform=platform)
+    assert large.splitlines()[0].endswith(f"on {platform}")
+    kernels = re.findall(r"^  kernel     (\S+)", large, re.MULTILINE)
+    assert kernels[0] == (f"metal/{kernel}" if kernel else "metal/inverse_grid")
+    assert re.search(r"why        .*: on the GPU of a Mac: 40 MB are at least \d MB", large)
+    assert "estimates, not measured: M1 4 MB, M2 4 MB, M3 2 MB, M4 2 MB, M5 1 MB" in large
+    assert re.findall(r"^  kernel     (\S+)", small, re.MULTILINE)[0].startswith("cpu/")
+    assert "not on the GPU of a Mac: " in small and " are less than " in small
+
+

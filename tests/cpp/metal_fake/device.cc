@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cfenv>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -123,6 +124,7 @@ class Queue {
 
  private:
   void work() {
+    std::fesetenv(FE_DFL_ENV);  // not that of the thread of XLA's that came first, which flushes denormals
     for (;;) {
       std::unique_lock<std::mutex> lock(mutex_);
       more_.wait(lock, [this] { return !waiting_.empty(); });
