@@ -24,8 +24,11 @@
 #define JAXINV_INLINE __host__ __device__ __forceinline__
 #define JAXINV_UNROLL _Pragma("unroll")
 #else
+// Tests of GPU kernels on the CPU compile faster without these.
+#ifndef JAXINV_INLINE
 #define JAXINV_INLINE inline __attribute__((always_inline))
-#ifndef JAXINV_UNROLL  // tests of GPU kernels on the CPU compile faster without
+#endif
+#ifndef JAXINV_UNROLL
 #ifdef __METAL_VERSION__
 #define JAXINV_UNROLL _Pragma("clang loop unroll(full)")
 #else

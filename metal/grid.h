@@ -22,7 +22,7 @@ struct GridMatrix {
   device int32_t* finite;
   device int32_t* state;
 
-  GridMatrix(device uchar* scratch, constant GridParameters& p, long index) {
+  JAXINV_INLINE GridMatrix(device uchar* scratch, constant GridParameters& p, long index) {
     device uchar* at = scratch + index * p.bytes;
     matrix = reinterpret_cast<device M*>(at);
     factors = reinterpret_cast<device M*>(at + p.factors);

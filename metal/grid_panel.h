@@ -20,7 +20,7 @@ struct GridPanelShared {
 
 // The largest key among the threads' best rows, lowest row first; every thread gets the row.
 template <class V>
-inline int best_row(threadgroup GridPanelShared<V>& s, Position at, int key, int row) {
+JAXINV_INLINE int best_row(threadgroup GridPanelShared<V>& s, Position at, int key, int row) {
   const int none = 0x7fffffff;
   int top = ::metal::simd_max(key);
   row = ::metal::simd_min(key == top ? row : none);
@@ -39,8 +39,8 @@ inline int best_row(threadgroup GridPanelShared<V>& s, Position at, int key, int
 
 // Steps k + first … k + last − 1.
 template <class V>
-inline void panel_grid(InverseBuffers, device uchar* scratch, constant GridParameters& p,
-                       Position at, threadgroup GridPanelShared<V>& s) {
+JAXINV_INLINE void panel_grid(InverseBuffers, device uchar* scratch, constant GridParameters& p,
+                              Position at, threadgroup GridPanelShared<V>& s) {
   typedef typename Memory<V>::type M;
   const GridMatrix<V> m(scratch, p, at.group);
   if (m.state[kInfo]) return;
@@ -104,8 +104,8 @@ struct Nothing {
 
 // The multiples of these steps; groups along the columns, then along the batch.
 template <class V>
-inline void pivot_rows_grid(InverseBuffers, device uchar* scratch, constant GridParameters& p,
-                            Position at, threadgroup Nothing&) {
+JAXINV_INLINE void pivot_rows_grid(InverseBuffers, device uchar* scratch,
+                                   constant GridParameters& p, Position at, threadgroup Nothing&) {
   const int groups = (p.column_end - p.column + at.threads - 1) / at.threads;
   const GridMatrix<V> m(scratch, p, at.group / uint(groups));
   const int j = p.column + int(at.group % uint(groups)) * at.threads + at.index;

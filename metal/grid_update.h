@@ -28,8 +28,8 @@ struct GridUpdateShared {
 // Numbers first … first + kLength − 1 of each of `steps` rows at `from`, of which there are `length`; zeros stand
 // for the others.
 template <int kSlab, int kLength, class M>
-inline void load_slab(device const M* from, long stride, int first, int length, int steps,
-                      Position at, threadgroup M (&to)[kSlab][kLength]) {
+JAXINV_INLINE void load_slab(device const M* from, long stride, int first, int length, int steps,
+                             Position at, threadgroup M (&to)[kSlab][kLength]) {
   for (int e = at.index; e < kSlab * kLength; e += grid_update_threads()) {
     const int d = e / kLength, i = e % kLength;
     const bool inside = d < steps && first + i < length;
@@ -39,8 +39,8 @@ inline void load_slab(device const M* from, long stride, int first, int length, 
 
 // Groups along the rows of tiles, then along their columns, then along the batch.
 template <class V>
-inline void update_grid(InverseBuffers, device uchar* scratch, constant GridParameters& p,
-                        Position at, threadgroup GridUpdateShared<V>& s) {
+JAXINV_INLINE void update_grid(InverseBuffers, device uchar* scratch, constant GridParameters& p,
+                               Position at, threadgroup GridUpdateShared<V>& s) {
   typedef GridUpdateShared<V> Tile;
   const int n = p.inverse.n;
   const uint row_tiles = uint((n + Tile::kRows - 1) / Tile::kRows);

@@ -12,12 +12,12 @@
 namespace jaxinv {
 namespace metal {
 
-inline int grid_chunks(int n) { return (n + grid_chunk() - 1) / grid_chunk(); }
+JAXINV_INLINE int grid_chunks(int n) { return (n + grid_chunk() - 1) / grid_chunk(); }
 
 // Brings a matrix into its scratch, a group per chunk of rows.
 template <class V>
-inline void load_grid(InverseBuffers b, device uchar* scratch, constant GridParameters& p,
-                      Position at, threadgroup GroupShared& s) {
+JAXINV_INLINE void load_grid(InverseBuffers b, device uchar* scratch, constant GridParameters& p,
+                             Position at, threadgroup GroupShared& s) {
   const int n = p.inverse.n, chunks = grid_chunks(n);
   const long index = at.group / uint(chunks);
   const int chunk = int(at.group % uint(chunks)), first = chunk * grid_chunk();
@@ -44,8 +44,8 @@ inline void load_grid(InverseBuffers b, device uchar* scratch, constant GridPara
 
 // Multiplies the matrices that are too large or too small by a power of two, in the same groups.
 template <class V>
-inline void scale_grid(InverseBuffers, device uchar* scratch, constant GridParameters& p,
-                       Position at, threadgroup GroupShared& s) {
+JAXINV_INLINE void scale_grid(InverseBuffers, device uchar* scratch, constant GridParameters& p,
+                              Position at, threadgroup GroupShared& s) {
   const int n = p.inverse.n, chunks = grid_chunks(n), chunk = int(at.group % uint(chunks));
   const GridMatrix<V> m(scratch, p, at.group / uint(chunks));
   float size = 0;
@@ -73,13 +73,13 @@ inline void scale_grid(InverseBuffers, device uchar* scratch, constant GridParam
 // Where the columns of the inverse stand.
 struct Gather {
   device const int32_t* order;
-  int operator()(int e) const { return order[e]; }
+  JAXINV_INLINE int operator()(int e) const { return order[e]; }
 };
 
 // Writes the inverse, rows and columns put in order, a row per simdgroup; the first group writes the determinant.
 template <class V>
-inline void store_grid(InverseBuffers b, device uchar* scratch, constant GridParameters& p,
-                       Position at, threadgroup GroupShared& s) {
+JAXINV_INLINE void store_grid(InverseBuffers b, device uchar* scratch, constant GridParameters& p,
+                              Position at, threadgroup GroupShared& s) {
   const int n = p.inverse.n, lanes = simdgroup_lanes(), rows = at.threads / lanes;
   const uint groups = uint((n + rows - 1) / rows);
   const long index = at.group / groups;
@@ -110,7 +110,7 @@ inline void store_grid(InverseBuffers b, device uchar* scratch, constant GridPar
   }
   group_multiply<simdgroup_lanes()>(mantissa, exponent);
   if (at.lane != 0) return;
-  store_determinant(b, index, odd ? -mantissa : mantissa, exponent, shift, n, info,
+  store_determinant(b, index, scalar::select(odd, -mantissa, mantissa), exponent, shift, n, info,
                     info && is_zero(number(m.pivots[info - 1])), m.state[kFinite] != 0);
 }
 

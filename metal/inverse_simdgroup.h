@@ -31,7 +31,7 @@ struct SimdgroupLane {
 
 // n steps of elimination on row[0 … kN − 1]. Column k of the result ends in row[kN − n + k].
 template <class V, int kN>
-inline void eliminate_rows(int n, thread V (&row)[kN], thread SimdgroupLane<V>& lane) {
+JAXINV_INLINE void eliminate_rows(int n, thread V (&row)[kN], thread SimdgroupLane<V>& lane) {
   for (int k = 0; k < n; ++k) {
     const int key = lane.i < n && lane.step < 0 ? key_bits(row[0]) : -1;
     const int chosen = group_argmax<lanes_per_matrix(kN)>(key, lane.i);
@@ -63,9 +63,9 @@ inline void eliminate_rows(int n, thread V (&row)[kN], thread SimdgroupLane<V>& 
 
 // The determinant of each group's matrix. `finite`: of the lane's row.
 template <class V, int kLanes>
-inline void store_simdgroup_determinant(InverseBuffers b, long index, bool mine, int n,
-                                        thread const SimdgroupLane<V>& lane, int shift,
-                                        bool finite) {
+JAXINV_INLINE void store_simdgroup_determinant(InverseBuffers b, long index, bool mine, int n,
+                                               thread const SimdgroupLane<V>& lane, int shift,
+                                               bool finite) {
   // The sign of the permutation: pairs of rows that were chosen against their order.
   int odd = 0;
   for (int j = 1; j < n; ++j) {
@@ -74,17 +74,17 @@ inline void store_simdgroup_determinant(InverseBuffers b, long index, bool mine,
   }
   for (int lanes = 1; lanes < kLanes; lanes *= 2) odd ^= shuffle_xor(odd, lanes);
   finite = group_max<kLanes>(int(!finite)) == 0;
-  V mantissa = lane.i < n ? lane.pivot : V(1);
+  V mantissa = scalar::select(lane.i < n, lane.pivot, V(1));
   int exponent = take_exponent(mantissa);
   group_multiply<kLanes>(mantissa, exponent);
   if (!mine || lane.i != 0) return;
-  store_determinant(b, index, odd ? -mantissa : mantissa, exponent, shift, n, lane.info,
-                    lane.zero_pivot, finite);
+  store_determinant(b, index, scalar::select(odd, -mantissa, mantissa), exponent, shift, n,
+                    lane.info, lane.zero_pivot, finite);
 }
 
 template <class V, int kN>
-inline void inverse_simdgroup(InverseBuffers b, constant InverseParameters& p, Position at,
-                              threadgroup InverseSimdgroupShared<V, kN>& shared) {
+JAXINV_INLINE void inverse_simdgroup(InverseBuffers b, constant InverseParameters& p, Position at,
+                                     threadgroup InverseSimdgroupShared<V, kN>& shared) {
   using Shared = InverseSimdgroupShared<V, kN>;
   const int lanes = simdgroup_lanes(), kLanes = lanes_per_matrix(kN), matrices = lanes / kLanes;
   const int n = p.n, stride = n | 1, matrix = at.lane / kLanes;

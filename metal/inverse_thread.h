@@ -22,9 +22,10 @@ struct InverseThreadShared {
 
 // slot: the matrix as it was.
 template <class V, int N>
-inline void store_thread_determinant(InverseBuffers b, long index, thread const V (&pivots)[N],
-                                     thread const int (&swaps)[N], int info, int shift,
-                                     threadgroup const typename Memory<V>::type* slot) {
+JAXINV_INLINE void store_thread_determinant(InverseBuffers b, long index,
+                                            thread const V (&pivots)[N],
+                                            thread const int (&swaps)[N], int info, int shift,
+                                            threadgroup const typename Memory<V>::type* slot) {
   V mantissa = V(1);
   int exponent = 0;
   bool odd = false, zero = false, finite = true;
@@ -35,12 +36,13 @@ inline void store_thread_determinant(InverseBuffers b, long index, thread const 
     zero = zero || (info == k + 1 && is_zero(pivots[k]));
   }
   for (int e = 0; e < N * N; ++e) finite = finite && is_finite(number(slot[e]));
-  store_determinant(b, index, odd ? -mantissa : mantissa, exponent, shift, N, info, zero, finite);
+  store_determinant(b, index, scalar::select(odd, -mantissa, mantissa), exponent, shift, N, info,
+                    zero, finite);
 }
 
 template <class V, int N>
-inline void inverse_thread(InverseBuffers b, constant InverseParameters& p, Position at,
-                           threadgroup InverseThreadShared<V, N>& shared) {
+JAXINV_INLINE void inverse_thread(InverseBuffers b, constant InverseParameters& p, Position at,
+                                  threadgroup InverseThreadShared<V, N>& shared) {
   using Shared = InverseThreadShared<V, N>;
   const int lanes = simdgroup_lanes();
   threadgroup typename Memory<V>::type* slots = shared.slots[at.simdgroup];

@@ -25,7 +25,7 @@ struct InverseThreadgroupShared {
 
 // One of kTile numbers, the index known at run time only.
 template <class V, int kTile>
-inline V pick(thread const V (&x)[kTile], int index) {
+JAXINV_INLINE V pick(thread const V (&x)[kTile], int index) {
   V out = x[0];
   JAXINV_UNROLL
   for (int c = 1; c < kTile; ++c) out = scalar::select(c == index, x[c], out);
@@ -44,9 +44,9 @@ struct InverseThreadgroup {
 
 // Step k: false where its pivot is bad.
 template <class V, int kTile>
-inline bool threadgroup_step(thread InverseThreadgroup<V, kTile>& m, Position at,
-                             threadgroup InverseThreadgroupShared<V, kTile>& s, int n, int k,
-                             bool with_determinant) {
+JAXINV_INLINE bool threadgroup_step(thread InverseThreadgroup<V, kTile>& m, Position at,
+                                    threadgroup InverseThreadgroupShared<V, kTile>& s, int n, int k,
+                                    bool with_determinant) {
   const int side = threadgroup_side(), turn = k & 1, lanes = simdgroup_lanes();
   if (m.j == k % side) {
     JAXINV_UNROLL
@@ -86,7 +86,7 @@ inline bool threadgroup_step(thread InverseThreadgroup<V, kTile>& m, Position at
         number = scalar::select(r == pivot_row / side, m.x[r][c], number);
       }
       const int column = m.j + side * c;
-      s.row[column] = memory(column == k ? V(1) : number);
+      s.row[column] = memory(scalar::select(column == k, V(1), number));
     }
   }
   if (at.index == 0) {
@@ -120,9 +120,9 @@ inline bool threadgroup_step(thread InverseThreadgroup<V, kTile>& m, Position at
 
 // The rows of a matrix, 16 at a time by way of the staging; a simdgroup moves a row.
 template <class V, int kTile>
-inline void load_tiles(thread InverseThreadgroup<V, kTile>& m, InverseBuffers b, long offset,
-                       constant InverseParameters& p, Position at,
-                       threadgroup InverseThreadgroupShared<V, kTile>& s) {
+JAXINV_INLINE void load_tiles(thread InverseThreadgroup<V, kTile>& m, InverseBuffers b, long offset,
+                              constant InverseParameters& p, Position at,
+                              threadgroup InverseThreadgroupShared<V, kTile>& s) {
   const int n = p.n, side = threadgroup_side(), lanes = simdgroup_lanes(), most = side * kTile;
   for (int r = 0; r < kTile; ++r) {
     for (int i = at.simdgroup; i < side && side * r + i < n; i += at.threads / lanes) {
@@ -143,10 +143,10 @@ inline void load_tiles(thread InverseThreadgroup<V, kTile>& m, InverseBuffers b,
   }
 }
 template <class V, int kTile>
-inline void store_tiles(thread InverseThreadgroup<V, kTile>& m, InverseBuffers b, long offset,
-                        constant InverseParameters& p, Position at,
-                        threadgroup InverseThreadgroupShared<V, kTile>& s, bool failed,
-                        float power) {
+JAXINV_INLINE void store_tiles(thread InverseThreadgroup<V, kTile>& m, InverseBuffers b,
+                               long offset, constant InverseParameters& p, Position at,
+                               threadgroup InverseThreadgroupShared<V, kTile>& s, bool failed,
+                               float power) {
   const int n = p.n, side = threadgroup_side(), lanes = simdgroup_lanes(), most = side * kTile;
   for (int r = 0; r < kTile; ++r) {
     JAXINV_UNROLL
@@ -170,8 +170,8 @@ inline void store_tiles(thread InverseThreadgroup<V, kTile>& m, InverseBuffers b
 }
 
 template <class V, int kTile>
-inline void inverse_threadgroup(InverseBuffers b, constant InverseParameters& p, Position at,
-                                threadgroup InverseThreadgroupShared<V, kTile>& s) {
+JAXINV_INLINE void inverse_threadgroup(InverseBuffers b, constant InverseParameters& p, Position at,
+                                       threadgroup InverseThreadgroupShared<V, kTile>& s) {
   const int n = p.n;
   for (long index = at.group; index < p.batch; index += at.groups) {
     InverseThreadgroup<V, kTile> m;
@@ -204,8 +204,8 @@ inline void inverse_threadgroup(InverseBuffers b, constant InverseParameters& p,
     if (p.with_determinant) {
       const bool odd = !info && is_odd(s.group, at, s.pivot_rows, n);
       if (at.index == 0) {
-        store_determinant(b, index, odd ? -m.mantissa : m.mantissa, m.exponent, shift, n, info,
-                          m.zero_pivot, finite);
+        store_determinant(b, index, scalar::select(odd, -m.mantissa, m.mantissa), m.exponent, shift,
+                          n, info, m.zero_pivot, finite);
       }
     }
     // The shared memory changes its owner behind the barriers of the store and of the next load.

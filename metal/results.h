@@ -14,7 +14,8 @@ struct GroupShared {
 };
 
 // The largest of the threads' sizes, and whether all have seen finite numbers only, known to all.
-inline float group_size(threadgroup GroupShared& s, Position at, float size, thread bool& finite) {
+JAXINV_INLINE float group_size(threadgroup GroupShared& s, Position at, float size,
+                               thread bool& finite) {
   size = as_type<float>(::metal::simd_max(key_bits(size)));
   const int other = ::metal::simd_max(int(!finite));
   if (at.lane == 0) {
@@ -31,7 +32,7 @@ inline float group_size(threadgroup GroupShared& s, Position at, float size, thr
 
 // True where the pivot rows are an odd permutation, known to the whole group. Rows: a pointer to n of them.
 template <class Pointer>
-inline bool is_odd(threadgroup GroupShared& s, Position at, Pointer rows, int n) {
+JAXINV_INLINE bool is_odd(threadgroup GroupShared& s, Position at, Pointer rows, int n) {
   int inversions = 0;
   for (int k = at.index; k < n; k += at.threads) {
     const int row = rows[k];
@@ -50,9 +51,9 @@ template <class V>
 struct Division {
   float scale;
   V inverse;
-  explicit Division(V pivot)
+  JAXINV_INLINE explicit Division(V pivot)
       : scale(scalar::pivot_scale(pivot)), inverse(scalar::reciprocal(pivot * scale)) {}
-  V of(V x) const { return (x * scale) * inverse; }
+  JAXINV_INLINE V of(V x) const { return (x * scale) * inverse; }
 };
 
 }  // namespace metal

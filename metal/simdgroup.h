@@ -7,19 +7,23 @@
 namespace jaxinv {
 namespace metal {
 
-inline float shuffle(float x, int lane) { return ::metal::simd_shuffle(x, ushort(lane)); }
-inline Complex64 shuffle(Complex64 x, int lane) {
+JAXINV_INLINE float shuffle(float x, int lane) { return ::metal::simd_shuffle(x, ushort(lane)); }
+JAXINV_INLINE Complex64 shuffle(Complex64 x, int lane) {
   return Complex64(shuffle(x.re, lane), shuffle(x.im, lane));
 }
-inline float shuffle_xor(float x, int lanes) { return ::metal::simd_shuffle_xor(x, ushort(lanes)); }
-inline int shuffle_xor(int x, int lanes) { return ::metal::simd_shuffle_xor(x, ushort(lanes)); }
-inline Complex64 shuffle_xor(Complex64 x, int lanes) {
+JAXINV_INLINE float shuffle_xor(float x, int lanes) {
+  return ::metal::simd_shuffle_xor(x, ushort(lanes));
+}
+JAXINV_INLINE int shuffle_xor(int x, int lanes) {
+  return ::metal::simd_shuffle_xor(x, ushort(lanes));
+}
+JAXINV_INLINE Complex64 shuffle_xor(Complex64 x, int lanes) {
   return Complex64(shuffle_xor(x.re, lanes), shuffle_xor(x.im, lanes));
 }
 
 // The largest value of each group, in all of its lanes.
 template <int kLanes>
-inline int group_max(int value) {
+JAXINV_INLINE int group_max(int value) {
   if (kLanes == simdgroup_lanes()) return ::metal::simd_max(value);
   for (int lanes = kLanes / 2; lanes > 0; lanes /= 2) {
     value = ::metal::max(value, shuffle_xor(value, lanes));
@@ -28,19 +32,19 @@ inline int group_max(int value) {
 }
 
 // |x| (|re| + |im|) as an integer of the same order, NaN above all numbers.
-inline int key_bits(float x) { return as_type<int>(x) & 0x7fffffff; }
-inline int key_bits(Complex64 x) { return key_bits(scalar::magnitude(x)); }
+JAXINV_INLINE int key_bits(float x) { return as_type<int>(x) & 0x7fffffff; }
+JAXINV_INLINE int key_bits(Complex64 x) { return key_bits(scalar::magnitude(x)); }
 
 // The first of the group's lanes that has its largest key; `i` counts them.
 template <int kLanes>
-inline int group_argmax(int key, int i) {
+JAXINV_INLINE int group_argmax(int key, int i) {
   const int best = group_max<kLanes>(key);
   return kLanes - group_max<kLanes>(key == best ? kLanes - i : 0);
 }
 
 // The product of the determinants of a group's lanes.
 template <int kLanes, class V>
-inline void group_multiply(thread V& mantissa, thread int& exponent) {
+JAXINV_INLINE void group_multiply(thread V& mantissa, thread int& exponent) {
   for (int lanes = 1; lanes < kLanes; lanes *= 2) {
     const V other = shuffle_xor(mantissa, lanes);
     multiply(mantissa, exponent, other, shuffle_xor(exponent, lanes));

@@ -12,25 +12,26 @@ namespace metal {
 struct Rows {
   int n, stride;
   float inverse;
-  Rows(int n, int stride) : n(n), stride(stride), inverse(1.0f / float(n)) {}
-  int row(int e) const { return int((float(e) + 0.5f) * inverse); }
-  int operator()(int e) const { return e + row(e) * (stride - n); }
+  JAXINV_INLINE Rows(int n, int stride) : n(n), stride(stride), inverse(1.0f / float(n)) {}
+  JAXINV_INLINE int row(int e) const { return int((float(e) + 0.5f) * inverse); }
+  JAXINV_INLINE int operator()(int e) const { return e + row(e) * (stride - n); }
 };
 
 // Where number e of a single row stands.
 struct InPlace {
-  int operator()(int e) const { return e; }
+  JAXINV_INLINE int operator()(int e) const { return e; }
 };
 
 // Numbers first, first + step, ... of `count`; number e at to[place(e)].
 template <class S, class Place, class To>
-inline void load_stored(device const S* from, int count, int first, int step, Place place, To to) {
+JAXINV_INLINE void load_stored(device const S* from, int count, int first, int step, Place place,
+                               To to) {
   for (int e = first; e < count; e += step) to[place(e)] = memory(number(from[e]));
 }
 // The way back; NaN where the elimination failed, else times `power`.
 template <class S, class V, class Place, class From>
-inline void store_stored(device S* to, int count, int first, int step, Place place, From from,
-                         bool failed, float power) {
+JAXINV_INLINE void store_stored(device S* to, int count, int first, int step, Place place,
+                                From from, bool failed, float power) {
   for (int e = first; e < count; e += step) {
     to[e] = Stored<S>::of(failed ? not_a_number<V>() : number(from[place(e)]) * power);
   }
@@ -42,8 +43,8 @@ struct Span;
 template <>
 struct Span<float> {
   template <class Place, class To>
-  static inline void load(device const void* from, long offset, int storage, int count, int first,
-                          int step, Place place, To to) {
+  static JAXINV_INLINE void load(device const void* from, long offset, int storage, int count,
+                                 int first, int step, Place place, To to) {
     if (storage == kFloat16) {
       load_stored(static_cast<device const half*>(from) + offset, count, first, step, place, to);
     } else if (storage == kBFloat16) {
@@ -53,8 +54,8 @@ struct Span<float> {
     }
   }
   template <class Place, class From>
-  static inline void store(device void* to, long offset, int storage, int count, int first,
-                           int step, Place place, From from, bool failed, float power) {
+  static JAXINV_INLINE void store(device void* to, long offset, int storage, int count, int first,
+                                  int step, Place place, From from, bool failed, float power) {
     if (storage == kFloat16) {
       store_stored<half, float>(static_cast<device half*>(to) + offset, count, first, step, place,
                                 from, failed, power);
@@ -71,13 +72,13 @@ struct Span<float> {
 template <>
 struct Span<Complex64> {
   template <class Place, class To>
-  static inline void load(device const void* from, long offset, int, int count, int first, int step,
-                          Place place, To to) {
+  static JAXINV_INLINE void load(device const void* from, long offset, int, int count, int first,
+                                 int step, Place place, To to) {
     load_stored(static_cast<device const float2*>(from) + offset, count, first, step, place, to);
   }
   template <class Place, class From>
-  static inline void store(device void* to, long offset, int, int count, int first, int step,
-                           Place place, From from, bool failed, float power) {
+  static JAXINV_INLINE void store(device void* to, long offset, int, int count, int first, int step,
+                                  Place place, From from, bool failed, float power) {
     store_stored<float2, Complex64>(static_cast<device float2*>(to) + offset, count, first, step,
                                     place, from, failed, power);
   }

@@ -23,14 +23,15 @@ template <class V>
 struct Operand {
   threadgroup const typename Memory<V>::type* numbers;
   int down, across;
-  Operand(threadgroup const typename Memory<V>::type* numbers, int stride, bool transpose)
+  JAXINV_INLINE Operand(threadgroup const typename Memory<V>::type* numbers, int stride,
+                        bool transpose)
       : numbers(numbers), down(transpose ? 1 : stride), across(transpose ? stride : 1) {}
-  V at(int i, int j) const { return number(numbers[i * down + j * across]); }
+  JAXINV_INLINE V at(int i, int j) const { return number(numbers[i * down + j * across]); }
 };
 
 // Row i of left · right. Columns from n on hold anything.
 template <class V, int kN>
-inline void row_times(int n, int i, Operand<V> left, Operand<V> right, thread V (&row)[kN]) {
+JAXINV_INLINE void row_times(int n, int i, Operand<V> left, Operand<V> right, thread V (&row)[kN]) {
   JAXINV_UNROLL
   for (int j = 0; j < kN; ++j) row[j] = V(0);
   for (int k = 0; k < n; ++k) {
@@ -43,9 +44,9 @@ inline void row_times(int n, int i, Operand<V> left, Operand<V> right, thread V 
 }
 
 template <class V, int kN>
-inline void triple_product_simdgroup(TripleProductBuffers b, constant TripleProductParameters& p,
-                                     Position at,
-                                     threadgroup TripleProductSimdgroupShared<V, kN>& shared) {
+JAXINV_INLINE void triple_product_simdgroup(
+    TripleProductBuffers b, constant TripleProductParameters& p, Position at,
+    threadgroup TripleProductSimdgroupShared<V, kN>& shared) {
   using Shared = TripleProductSimdgroupShared<V, kN>;
   const int lanes = simdgroup_lanes(), kLanes = lanes_per_matrix(kN), matrices = lanes / kLanes;
   const int n = p.n, stride = n | 1, matrix = at.lane / kLanes, i = at.lane % kLanes;

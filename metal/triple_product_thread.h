@@ -21,8 +21,8 @@ struct TripleProductThreadShared {
 
 // op(m), from its slot.
 template <class V, int N>
-inline void read_matrix(threadgroup const typename Memory<V>::type* slot, bool transpose,
-                        thread V (&out)[N][N]) {
+JAXINV_INLINE void read_matrix(threadgroup const typename Memory<V>::type* slot, bool transpose,
+                               thread V (&out)[N][N]) {
   JAXINV_UNROLL
   for (int i = 0; i < N; ++i) {
     JAXINV_UNROLL
@@ -32,7 +32,7 @@ inline void read_matrix(threadgroup const typename Memory<V>::type* slot, bool t
 
 // m ← m · right
 template <class V, int N>
-inline void times(thread V (&m)[N][N], thread const V (&right)[N][N]) {
+JAXINV_INLINE void times(thread V (&m)[N][N], thread const V (&right)[N][N]) {
   JAXINV_UNROLL
   for (int i = 0; i < N; ++i) {
     V sum[N];
@@ -48,9 +48,9 @@ inline void times(thread V (&m)[N][N], thread const V (&right)[N][N]) {
 }
 
 template <class V, int N>
-inline void triple_product_thread(TripleProductBuffers b, constant TripleProductParameters& p,
-                                  Position at,
-                                  threadgroup TripleProductThreadShared<V, N>& shared) {
+JAXINV_INLINE void triple_product_thread(TripleProductBuffers b,
+                                         constant TripleProductParameters& p, Position at,
+                                         threadgroup TripleProductThreadShared<V, N>& shared) {
   using Shared = TripleProductThreadShared<V, N>;
   const int lanes = simdgroup_lanes(), slot = at.lane * Shared::kStride;
   threadgroup typename Memory<V>::type* l_slots = shared.slots[at.simdgroup][0];

@@ -1,5 +1,7 @@
 """Builds and runs the C++ test programs."""
 
+import concurrent.futures
+import fcntl
 import os
 import pathlib
 import shutil
@@ -13,6 +15,13 @@ ROOT = pathlib.Path(__file__).parent.parent
 # time.
 EMULATED = ["-Itests/cpp/simt", "-DJAXINV_UNROLL=", "-Wno-unknown-pragmas", "-fno-strict-aliasing"]
 EMULATED += ["-ffp-contract=fast", "-Wextra"]
+
+
+# For Metal kernels on the same emulator. -ffp-contract=off: kernels say where a product and a sum round once.
+EMULATED_METAL = ["-Itests/cpp/simt", "-Itests/cpp/msl", "-DJAXINV_UNROLL=", "-DJAXINV_INLINE=inline"]
+EMULATED_METAL += ["-Wno-unknown-pragmas", "-fno-strict-aliasing", "-ffp-contract=off", "-Wextra"]
+# What runs them: the emulator and the dispatches, for the host's language.
+METAL_SOURCES = ["tests/cpp/msl/msl.cc", "tests/cpp/simt/simt.cc", "metal/dispatch.cc", "core/plan.cc"]
 
 
 def find_compiler() -> str:
@@ -38,3 +47,33 @@ def run(program, *arguments, timeout=120) -> str:
 
 def build_and_run(compiler, folder, sources, flags) -> str:
     return run(build(compiler, folder, sources, flags))
+
+
+def build_metal_kernels(compiler, folder, flags=()) -> list[str]:
+    """Objects of all kernels of metal/, as C++14: Metal's language has no more. Two at a time."""
+
+    def compile_(source):
+        target = folder / f"{source.stem}.o"
+        command = [compiler, "-std=c++14", "-pedantic", "-O1", "-g1", "-I.", "-Wall", "-Wno-attributes"]
+        command += ["-D__METAL_VERSION__=310", *EMULATED_METAL, *flags, "-x", "c++", "-c", str(source)]
+        done = subprocess.run([*command, "-o", str(target)], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
+        return str(target)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return list(pool.map(compile_, sorted(ROOT.glob("metal/*.metal"))))
+
+
+def once(tmp_path_factory, name, make) -> pathlib.Path:
+    """make(folder), called by one of the processes that run the tests; what it returns, for all of them."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / name
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = folder / "made"
+        if not made.exists():
+            made.write_text(str(make(folder)))
+        return pathlib.Path(made.read_text())

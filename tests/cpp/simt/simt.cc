@@ -1,5 +1,6 @@
 #include "simt.h"
 
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -34,7 +35,9 @@ constexpr size_t kStack = 256 << 10;
 enum class State { kReady, kBarrier, kMeeting, kDone };
 
 struct Fiber {
-  ucontext_t context;
+  ucontext_t context;  // where it starts; left by jumps, which need no system call
+  jmp_buf place;
+  bool started;
   State state;
   Dim index;
   // Where it waits.
@@ -47,8 +50,11 @@ struct Fiber {
 };
 
 std::mt19937_64 generator(1);
-ucontext_t scheduler;
+jmp_buf scheduler;
 std::vector<Fiber> fibers;
+// Fibers that wait: a rendezvous is looked at when enough of them do.
+unsigned at_barriers = 0;
+unsigned at_meetings[1024 / kWarp] = {};
 std::unique_ptr<char, void (*)(char*)> stacks(nullptr, [](char*) {});
 size_t stack_count = 0;
 Fiber* current = nullptr;
@@ -92,8 +98,7 @@ std::string where(const Fiber& fiber) {
 }
 
 void wait() {
-  Fiber* self = current;
-  swapcontext(&self->context, &scheduler);
+  if (!_setjmp(current->place)) _longjmp(scheduler, 1);
 }
 
 void enter() {
@@ -114,7 +119,11 @@ void make_stacks(size_t count) {
 void resume(Fiber& fiber) {
   current = &fiber;
   threadIdx = {fiber.index.x, fiber.index.y, fiber.index.z};
-  swapcontext(&scheduler, &fiber.context);
+  if (!_setjmp(scheduler)) {
+    if (fiber.started) _longjmp(fiber.place, 1);
+    fiber.started = true;
+    setcontext(&fiber.context);
+  }
   if (!failure.empty()) throw Failure(failure);
 }
 
@@ -126,6 +135,7 @@ void release(const Fiber& fiber, std::vector<int>& ready) {
   };
   if (fiber.state == State::kBarrier) {
     const unsigned needed = fiber.count ? fiber.count : unsigned(fibers.size());
+    if (++at_barriers < needed) return;
     auto same = [&](const Fiber& other) {
       return other.state == State::kBarrier && other.barrier == fiber.barrier &&
              other.count == fiber.count && other.line == fiber.line;
@@ -135,11 +145,13 @@ void release(const Fiber& fiber, std::vector<int>& ready) {
     for (Fiber& other : fibers) {
       if (other.state == State::kBarrier && other.barrier == arrived.barrier &&
           other.count == arrived.count && other.line == arrived.line) {
+        --at_barriers;
         free(other);
       }
     }
   } else if (fiber.state == State::kMeeting) {
-    const int first = number(fiber) / kWarp * kWarp;
+    const int warp = number(fiber) / kWarp, first = warp * kWarp;
+    if (++at_meetings[warp] < unsigned(__builtin_popcount(fiber.mask))) return;
     const int last = std::min<int>(first + kWarp, int(fibers.size()));
     Lane lanes[kWarp] = {};
     uint32_t arrived = 0;
@@ -155,6 +167,7 @@ void release(const Fiber& fiber, std::vector<int>& ready) {
     for (int i = first; i < last; ++i) {
       if (!(arrived >> (i - first) & 1)) continue;
       fibers[i].result = fibers[i].combine(lanes, i - first, arrived);
+      --at_meetings[warp];
       free(fibers[i]);
     }
   }
@@ -181,9 +194,12 @@ void run_block(Dim block, size_t shared_bytes) {
   const int garbage = generator() & 1 ? 0xff : 0x7f;  // NaN or huge; -1 or huge
   std::memset(dynamic_shared, garbage, shared_bytes);
   fibers.resize(count);
+  at_barriers = 0;
+  std::fill(std::begin(at_meetings), std::end(at_meetings), 0);
   std::vector<int> ready;
   for (unsigned i = 0; i < count; ++i) {
     Fiber& fiber = fibers[i];
+    fiber.started = false;
     fiber.state = State::kReady;
     fiber.index = {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
     getcontext(&fiber.context);
