@@ -38,7 +38,7 @@ target_include_directories(metal_kernels PRIVATE tests/cpp/msl)
 target_compile_definitions(metal_kernels PRIVATE __METAL_VERSION__=310 JAXINV_UNROLL=)
 target_compile_options(metal_kernels PRIVATE -O1 -ffp-contract=fast -fno-strict-aliasing
   -Wno-attributes -Wno-unknown-pragmas)
-add_library(metal_fake OBJECT tests/cpp/metal_fake/device.cc tests/cpp/metal_fake/runtime.cc
+add_library(metal_fake OBJECT tests/cpp/metal_fake/commands.cc tests/cpp/metal_fake/device.cc tests/cpp/metal_fake/runtime.cc
   tests/cpp/msl/msl.cc tests/cpp/simt/simt.cc)
 set(metal_fake_objects)
 foreach(target metal_kernels metal_fake)

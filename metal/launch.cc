@@ -13,9 +13,6 @@
 namespace jaxinv::metal {
 namespace {
 
-// Scratch memory of one launch; more matrices take turns.
-constexpr int64_t kScratchBytes = 256 << 20;
-
 int64_t element_bytes(DType dtype) {
   return dtype == DType::kF16 || dtype == DType::kBF16 ? 2 : arithmetic_bytes(dtype);
 }
@@ -45,10 +42,10 @@ class Job : public std::enable_shared_from_this<Job> {
   Job(Gpu& gpu, std::function<void(const std::string&)> done)
       : gpu_(gpu), done_(std::move(done)), buffers_(new Buffers(gpu.device(), &gpu.pool())) {}
 
-  void prepare(InverseProblem p) {
+  void prepare(InverseProblem p, int64_t scratch_bytes) {
     const int64_t scratch = workspace(Backend::kMetal, Op::kInverse, p.n, p.dtype, p.structure);
-    const int64_t count =
-        scratch ? std::min(p.batch, std::max<int64_t>(1, kScratchBytes / scratch)) : p.batch;
+    int64_t count = p.batch;
+    if (scratch) count = std::min(count, std::max<int64_t>(1, scratch_bytes / scratch));
     if (scratch) p.scratch = buffers_->scratch(count * scratch);
     for (int64_t begin = 0; begin < p.batch; begin += count) {
       for (Dispatch& d : dispatches(part(p, begin, std::min(count, p.batch - begin)))) {
@@ -56,7 +53,7 @@ class Job : public std::enable_shared_from_this<Job> {
       }
     }
   }
-  void prepare(const TripleProductProblem& p) { dispatches_ = dispatches(p); }
+  void prepare(const TripleProductProblem& p, int64_t) { dispatches_ = dispatches(p); }
 
   void start() {
     for (const Dispatch& d : dispatches_) {
@@ -164,7 +161,7 @@ void start(const Problem& problem, const Context& context) {
   Gpu& gpu = Gpu::instance();
   if (!gpu.unavailable().empty()) throw std::runtime_error(gpu.unavailable());
   auto job = std::make_shared<Job>(gpu, context.done);
-  job->prepare(problem);
+  job->prepare(problem, context.scratch_bytes);
   job->start();
 }
 

@@ -12,6 +12,8 @@ namespace jaxinv::metal {
 struct Context {
   // Called once, on any thread, when the results are there. `error`: why they are not, else empty.
   std::function<void(const std::string& error)> done;
+  // Scratch memory that a launch takes at most, but for that of one matrix; more matrices take turns.
+  int64_t scratch_bytes = 256 << 20;
 };
 
 // Throws std::exception where the launch cannot begin; `done` is not called then.

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/plan.h"
 #include "metal/device.h"
 #include "metal/dispatch.h"
 #include "metal/launch.h"
@@ -61,15 +62,15 @@ struct Call {
       a[i] = float(i * 37 % 101) / 101 + (i % (n * n) % (n + 1) == 0 ? 2 * n : 0);
     }
   }
-  Call(const Call&) = delete;
 
   InverseProblem problem() {
     return {DType::kF32, Structure::kGeneral, n, batch, a, x, info.data() + 1, nullptr, nullptr};
   }
   // Launches, and waits for the result. The error, or "".
-  std::string run() {
+  std::string run(int64_t scratch_bytes = 256 << 20) {
     std::promise<std::string> result;
-    metal::launch(problem(), {[&](const std::string& error) { result.set_value(error); }});
+    metal::launch(problem(),
+                  {[&](const std::string& error) { result.set_value(error); }, scratch_bytes});
     return result.get_future().get();
   }
   void expect_inverse() {
@@ -111,6 +112,20 @@ void test_small_calls_are_copied_and_large_ones_wrapped() {
     const long wrapped = metal_fake::counts().wrapped - before.wrapped;
     EXPECT((wrapped >= 2) == c.wrapped, "%ld buffers wrapped", wrapped);
     EXPECT(metal_fake::counts().commands - before.commands == 1, "one command buffer");
+  }
+}
+
+void test_matrices_take_turns_in_scratch_memory() {
+  Fake fake;
+  const int64_t n = 98;
+  const int64_t bytes =
+      workspace(Backend::kMetal, Op::kInverse, n, DType::kF32, Structure::kGeneral);
+  for (int64_t matrices : {0, 1, 2, 5}) {
+    const long before = metal_fake::counts().commands;
+    Call call(n, 5, 3);
+    EXPECT(call.run(matrices * bytes + 100) == "", "%d at a time", int(matrices));
+    call.expect_inverse();
+    EXPECT(metal_fake::counts().commands == before + 1, "one command buffer");
   }
 }
 
@@ -369,6 +384,7 @@ void test_the_fake_device_refuses_misuse() {
 int main() {
   using namespace jaxinv;
   test_small_calls_are_copied_and_large_ones_wrapped();
+  test_matrices_take_turns_in_scratch_memory();
   test_pages_that_metal_refuses_are_copied();
   test_launch_returns_before_the_work_is_done();
   test_failures_name_the_kernel();

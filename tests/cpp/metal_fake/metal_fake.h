@@ -22,7 +22,7 @@ struct Settings {
   bool has_memory = true;            // newBufferWithLength succeeds
   bool has_math_mode = true;         // macOS 15
   std::string compile_error;         // of the library
-  std::string command_error;         // of every command buffer
+  std::string command_error;         // of every command buffer; at first JAXINV_METAL_FAKE_ERROR
   unsigned long max_threads = 1024;  // of any pipeline
   int delay_microseconds = 0;        // of every command buffer
 };
