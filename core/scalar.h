@@ -20,20 +20,21 @@
 #else
 #define JAXINV_THREAD
 #endif
-#ifdef __CUDACC__
-#define JAXINV_INLINE __host__ __device__ __forceinline__
-#define JAXINV_UNROLL _Pragma("unroll")
-#else
 // Tests of GPU kernels on the CPU compile faster without these.
 #ifndef JAXINV_INLINE
+#ifdef __CUDACC__
+#define JAXINV_INLINE __host__ __device__ __forceinline__
+#else
 #define JAXINV_INLINE inline __attribute__((always_inline))
 #endif
+#endif
 #ifndef JAXINV_UNROLL
-#ifdef __METAL_VERSION__
+#if defined(__CUDACC__)
+#define JAXINV_UNROLL _Pragma("unroll")
+#elif defined(__METAL_VERSION__)
 #define JAXINV_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define JAXINV_UNROLL _Pragma("GCC unroll 16")
-#endif
 #endif
 #endif
 
@@ -123,7 +124,11 @@ JAXINV_INLINE R magnitude(Complex<R> x) {
 // What the pivot search compares: |x| (|re| + |im| for complex), infinite for NaN.
 JAXINV_INLINE float pivot_key(float x) {
   float size = x < 0 ? -x : x;
+#ifdef __METAL_VERSION__
+  return size == size ? size : INFINITY;
+#else
   return size == size ? size : __builtin_inff();
+#endif
 }
 #ifndef __METAL_VERSION__
 JAXINV_INLINE double pivot_key(double x) {

@@ -16,7 +16,7 @@ struct GridMatrix {
   device M* multiples;
   device M* lower;
   device M* pivots;
-  device float* sizes;
+  device int32_t* sizes;
   device int32_t* order;
   device int32_t* pivot_rows;
   device int32_t* finite;
@@ -29,7 +29,7 @@ struct GridMatrix {
     multiples = reinterpret_cast<device M*>(at + p.multiples);
     lower = reinterpret_cast<device M*>(at + p.lower);
     pivots = reinterpret_cast<device M*>(at + p.pivots);
-    sizes = reinterpret_cast<device float*>(at + p.sizes);
+    sizes = reinterpret_cast<device int32_t*>(at + p.sizes);
     order = reinterpret_cast<device int32_t*>(at + p.order);
     pivot_rows = reinterpret_cast<device int32_t*>(at + p.pivot_rows);
     finite = reinterpret_cast<device int32_t*>(at + p.finite);

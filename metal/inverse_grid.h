@@ -27,11 +27,11 @@ JAXINV_INLINE void load_grid(InverseBuffers b, device uchar* scratch, constant G
   const Rows place(n, p.stride);
   Span<V>::load(b.a, (index * n + first) * n, p.inverse.storage, rows * n, at.index, at.threads,
                 place, matrix);
-  float size = 0;
+  int size = 0;
   bool finite = true;
   for (int e = at.index; e < rows * n; e += at.threads) {  // those that this thread has brought
     const V x = number(matrix[place(e)]);
-    size = ::metal::fmax(size, largest_part(x));  // not that of a NaN
+    size = ::metal::max(size, size_bits(x));
     finite = finite && is_finite(x);
   }
   if (at.index < rows) m.order[first + at.index] = -1;
@@ -48,10 +48,10 @@ JAXINV_INLINE void scale_grid(InverseBuffers, device uchar* scratch, constant Gr
                               Position at, threadgroup GroupShared& s) {
   const int n = p.inverse.n, chunks = grid_chunks(n), chunk = int(at.group % uint(chunks));
   const GridMatrix<V> m(scratch, p, at.group / uint(chunks));
-  float size = 0;
+  int size = 0;
   bool finite = true;
   for (int c = at.index; c < chunks; c += at.threads) {
-    size = ::metal::fmax(size, m.sizes[c]);
+    size = ::metal::max(size, m.sizes[c]);
     finite = finite && m.finite[c] != 0;
   }
   size = group_size(s, at, size, finite);
@@ -66,7 +66,7 @@ JAXINV_INLINE void scale_grid(InverseBuffers, device uchar* scratch, constant Gr
   device typename Memory<V>::type* matrix = m.matrix + long(first) * p.stride;
   const Rows place(n, p.stride);
   for (int e = at.index; e < rows * n; e += at.threads) {
-    matrix[place(e)] = memory(number(matrix[place(e)]) * power_of_two(shift));
+    matrix[place(e)] = memory(scaled_in(number(matrix[place(e)]), shift));
   }
 }
 
@@ -91,11 +91,11 @@ JAXINV_INLINE void store_grid(InverseBuffers b, device uchar* scratch, constant 
     const long offset = (index * n + i) * n;
     if (info) {
       Span<V>::store(b.x, offset, p.inverse.storage, n, at.lane, lanes, InPlace(), m.matrix, true,
-                     1.0f);
+                     0);
     } else {
       const Gather place = {m.order};
       Span<V>::store(b.x, offset, p.inverse.storage, n, at.lane, lanes, place,
-                     m.matrix + long(row) * p.stride, false, power_of_two(shift));
+                     m.matrix + long(row) * p.stride, false, shift);
     }
   }
   if (chunk != 0) return;

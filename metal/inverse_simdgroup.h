@@ -100,19 +100,24 @@ JAXINV_INLINE void inverse_simdgroup(InverseBuffers b, constant InverseParameter
     Span<V>::load(b.a, first * n * n, p.storage, count * n * n, at.lane, lanes, place, tile);
     ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
     V row[kN];
-    float size = 0;
+    int size = 0;
     bool finite = true;
     JAXINV_UNROLL
     for (int j = 0; j < kN; ++j) {
       row[j] = has_row && j < n ? number(own[lane.i * stride + j]) : V(0);
-      size = ::metal::fmax(size, largest_part(row[j]));
+      size = ::metal::max(size, size_bits(row[j]));
       finite = finite && is_finite(row[j]);
     }
-    const int shift = range_shift(as_type<float>(group_max<lanes_per_matrix(kN)>(key_bits(size))));
-    const float power = power_of_two(shift);
-    JAXINV_UNROLL
-    for (int j = 0; j < kN; ++j) row[j] = row[j] * power;
+    const int shift = range_shift(group_max<lanes_per_matrix(kN)>(size));
+    if (shift) {
+      JAXINV_UNROLL
+      for (int j = 0; j < kN; ++j) row[j] = scaled_in(row[j], shift);
+    }
     eliminate_rows(n, row, lane);
+    if (shift) {
+      JAXINV_UNROLL
+      for (int j = 0; j < kN; ++j) row[j] = scaled_out(row[j], shift);
+    }
     if (p.with_info && mine && lane.i == 0) b.info[first + matrix] = lane.info;
     if (p.with_determinant) {
       store_simdgroup_determinant<V, lanes_per_matrix(kN)>(b, first + matrix, mine, n, lane, shift,
@@ -124,12 +129,13 @@ JAXINV_INLINE void inverse_simdgroup(InverseBuffers b, constant InverseParameter
       if (k < 0) continue;
       const int column = ::metal::simd_shuffle(lane.pivot_row, ushort(lane.base + k));
       if (has_row) {
-        own[lane.step * stride + column] = memory(lane.info ? not_a_number<V>() : row[j] * power);
+        own[lane.step * stride + column] =
+            memory(scalar::select(lane.info != 0, not_a_number<V>(), row[j]));
       }
     }
     ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
     Span<V>::store(b.x, first * n * n, p.storage, count * n * n, at.lane, lanes, place, tile, false,
-                   1.0f);
+                   0);
     // What the next round writes first, this lane alone has read.
   }
 }

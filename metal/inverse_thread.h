@@ -57,17 +57,22 @@ JAXINV_INLINE void inverse_thread(InverseBuffers b, constant InverseParameters& 
     const bool mine = at.lane < count;
     V a[1][N][N], pivots[1][N];
     int swaps[1][N], info[1];
-    float size = 0;
+    int size = 0;
     JAXINV_UNROLL
     for (int e = 0; e < N * N; ++e) {
       a[0][e / N][e % N] = mine ? number(slot[e]) : V(0);
-      size = ::metal::fmax(size, largest_part(a[0][e / N][e % N]));
+      size = ::metal::max(size, size_bits(a[0][e / N][e % N]));
     }
     const int shift = range_shift(size);
-    const float power = power_of_two(shift);
-    JAXINV_UNROLL
-    for (int e = 0; e < N * N; ++e) a[0][e / N][e % N] = a[0][e / N][e % N] * power;
+    if (shift) {
+      JAXINV_UNROLL
+      for (int e = 0; e < N * N; ++e) a[0][e / N][e % N] = scaled_in(a[0][e / N][e % N], shift);
+    }
     scalar::small_inverse<N, scalar::Pivots::kGuarded>(a, pivots, swaps, info);
+    if (shift) {
+      JAXINV_UNROLL
+      for (int e = 0; e < N * N; ++e) a[0][e / N][e % N] = scaled_out(a[0][e / N][e % N], shift);
+    }
     if (mine) {
       if (p.with_info) b.info[first + at.lane] = info[0];
       if (p.with_determinant) {
@@ -78,12 +83,12 @@ JAXINV_INLINE void inverse_thread(InverseBuffers b, constant InverseParameters& 
     if (mine) {
       JAXINV_UNROLL
       for (int e = 0; e < N * N; ++e) {
-        slot[e] = memory(info[0] ? not_a_number<V>() : a[0][e / N][e % N] * power);
+        slot[e] = memory(scalar::select(info[0] != 0, not_a_number<V>(), a[0][e / N][e % N]));
       }
     }
     ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
     Span<V>::store(b.x, first * (N * N), p.storage, count * N * N, at.lane, lanes, place, slots,
-                   false, 1.0f);
+                   false, 0);
     // What the next round writes first, this lane alone has read.
   }
 }

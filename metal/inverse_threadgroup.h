@@ -146,7 +146,7 @@ template <class V, int kTile>
 JAXINV_INLINE void store_tiles(thread InverseThreadgroup<V, kTile>& m, InverseBuffers b,
                                long offset, constant InverseParameters& p, Position at,
                                threadgroup InverseThreadgroupShared<V, kTile>& s, bool failed,
-                               float power) {
+                               int shift) {
   const int n = p.n, side = threadgroup_side(), lanes = simdgroup_lanes(), most = side * kTile;
   for (int r = 0; r < kTile; ++r) {
     JAXINV_UNROLL
@@ -163,7 +163,7 @@ JAXINV_INLINE void store_tiles(thread InverseThreadgroup<V, kTile>& m, InverseBu
     for (int i = at.simdgroup; i < side && side * r + i < n; i += at.threads / lanes) {
       const int row = failed ? side * r + i : s.order[side * r + i];
       Span<V>::store(b.x, offset + row * n, p.storage, n, at.lane, lanes, InPlace(),
-                     s.staging + i * most, failed, power);
+                     s.staging + i * most, failed, shift);
     }
     ::metal::threadgroup_barrier(::metal::mem_flags::mem_threadgroup);
   }
@@ -181,25 +181,26 @@ JAXINV_INLINE void inverse_threadgroup(InverseBuffers b, constant InverseParamet
     m.mantissa = V(1);
     m.zero_pivot = false;
     load_tiles(m, b, index * n * n, p, at, s);
-    float size = 0;
+    int size = 0;
     bool finite = true;
     JAXINV_UNROLL
     for (int e = 0; e < kTile * kTile; ++e) {
-      size = ::metal::fmax(size, largest_part(m.x[e / kTile][e % kTile]));  // not that of a NaN
+      size = ::metal::max(size, size_bits(m.x[e / kTile][e % kTile]));
       finite = finite && is_finite(m.x[e / kTile][e % kTile]);
     }
     size = group_size(s.group, at, size, finite);
     const int shift = range_shift(size);
-    const float power = power_of_two(shift);
-    JAXINV_UNROLL
-    for (int e = 0; e < kTile * kTile; ++e) {
-      m.x[e / kTile][e % kTile] = m.x[e / kTile][e % kTile] * power;
+    if (shift) {
+      JAXINV_UNROLL
+      for (int e = 0; e < kTile * kTile; ++e) {
+        m.x[e / kTile][e % kTile] = scaled_in(m.x[e / kTile][e % kTile], shift);
+      }
     }
     int info = 0;
     for (int k = 0; k < n && !info; ++k) {
       info = threadgroup_step(m, at, s, n, k, p.with_determinant) ? 0 : k + 1;
     }
-    store_tiles(m, b, index * n * n, p, at, s, info != 0, power);
+    store_tiles(m, b, index * n * n, p, at, s, info != 0, shift);
     if (p.with_info && at.index == 0) b.info[index] = info;
     if (p.with_determinant) {
       const bool odd = !info && is_odd(s.group, at, s.pivot_rows, n);

@@ -1,6 +1,6 @@
 // What every kernel has: its position, its buffers, and the macros that make entry points. Entry points are thin
 // and no templates; they alone declare threadgroup memory. The emulator of the tests defines JAXINV_ENTRY and
-// JAXINV_SHARED before.
+// JAXINV_SHARED before; as CUDA, JAXINV_POSITION and JAXINV_AT too.
 #pragma once
 
 #include <metal_stdlib>
@@ -35,11 +35,13 @@ struct InverseBuffers {
 }  // namespace metal
 }  // namespace jaxinv
 
+#ifndef JAXINV_POSITION
 #define JAXINV_POSITION                                                                     \
   uint group [[threadgroup_position_in_grid]], uint groups [[threadgroups_per_grid]],       \
       uint threads [[threads_per_threadgroup]], uint index [[thread_index_in_threadgroup]], \
       uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]
 #define JAXINV_AT {group, groups, int(threads), int(index), int(lane), int(simdgroup)}
+#endif
 
 // An entry point of an inverse: calls the template `body` with these arguments.
 #define JAXINV_INVERSE_KERNEL(name, thread_count, Shared, body, ...)                          \

@@ -51,10 +51,6 @@ JAXINV_INLINE typename Memory<V>::type memory(V x) {
   return Stored<typename Memory<V>::type>::of(x);
 }
 
-JAXINV_INLINE float largest_part(float x) { return ::metal::fabs(x); }
-JAXINV_INLINE float largest_part(Complex64 x) {
-  return ::metal::fmax(::metal::fabs(x.re), ::metal::fabs(x.im));
-}
 JAXINV_INLINE bool is_zero(float x) { return x == 0; }
 JAXINV_INLINE bool is_zero(Complex64 x) { return x.re == 0 && x.im == 0; }
 JAXINV_INLINE bool is_finite(float x) { return x - x == 0; }
@@ -71,22 +67,54 @@ JAXINV_INLINE V not_a_number() {
 // 2^e, within the normal range.
 JAXINV_INLINE float power_of_two(int e) { return as_type<float>((e + 127) << 23); }
 
-// Exponent of the power of two that a matrix whose largest entry is `size` is multiplied by before its
-// elimination; 0 for most. Near the ends of the range intermediate results would leave it where the inverse does
-// not.
-JAXINV_INLINE int range_shift(float size) {
-  return size > power_of_two(111) ? -24 : size < power_of_two(-101) && size > 0 ? 24 : 0;
+// The size of a number (of a complex one's larger part) as an integer of the same order; 0 for NaN. Integers,
+// since Apple's GPUs take denormals for zero.
+JAXINV_INLINE int size_bits(float x) {
+  const int bits = as_type<int>(x) & 0x7fffffff;
+  return bits > 255 << 23 ? 0 : bits;
+}
+JAXINV_INLINE int size_bits(Complex64 x) { return ::metal::max(size_bits(x.re), size_bits(x.im)); }
+
+// Exponent of the power of two that a matrix of this size is multiplied by before its elimination; 0 for most.
+// Near the ends of the range intermediate results would leave it where the inverse does not.
+JAXINV_INLINE int range_shift(int size) {
+  return size > (111 + 127) << 23 ? -24 : size < (127 - 101) << 23 && size > 0 ? 24 : 0;
+}
+// x · 2^shift: the matrix before its elimination, none of its numbers above 2^-101 where shift > 0.
+JAXINV_INLINE float scaled_in(float x, int shift) {
+  const int bits = as_type<int>(x);
+  if (shift <= 0 || (bits & 255 << 23)) return x * power_of_two(shift);
+  const float size = float(bits & 0x7fffff) * power_of_two(24 - 149);  // of a denormal
+  return bits < 0 ? -size : size;
+}
+// And the inverse after it.
+JAXINV_INLINE float scaled_out(float x, int shift) {
+  if (!shift) return x;  // also a denormal
+  const float size = x < 0 ? -x : x;
+  if (shift >= 0 || !(size < power_of_two(-126 - shift))) return x * power_of_two(shift);
+  const int bits = int(::metal::rint(size * power_of_two(149 + shift)));  // of a denormal
+  return as_type<float>(x < 0 ? bits | int(0x80000000) : bits);
+}
+JAXINV_INLINE Complex64 scaled_in(Complex64 x, int shift) {
+  return Complex64(scaled_in(x.re, shift), scaled_in(x.im, shift));
+}
+JAXINV_INLINE Complex64 scaled_out(Complex64 x, int shift) {
+  return Complex64(scaled_out(x.re, shift), scaled_out(x.im, shift));
 }
 
-JAXINV_INLINE int biased_exponent(float x) { return as_type<int>(x) >> 23 & 0xff; }
+// Of the larger part.
+template <class V>
+JAXINV_INLINE int biased_exponent(V x) {
+  return size_bits(x) >> 23;
+}
 
 // Takes the power of two out of x: returns it, leaves x in [1, 2) (the larger part of a complex number). Exact for
 // normal x; a denormal is first multiplied by 2^64.
 template <class V>
 JAXINV_INLINE int take_exponent(thread V& x) {
-  const bool tiny = biased_exponent(largest_part(x)) == 0;
+  const bool tiny = biased_exponent(x) == 0;
   x = x * (tiny ? power_of_two(64) : 1.0f);
-  const int exponent = biased_exponent(largest_part(x)) - 127;
+  const int exponent = biased_exponent(x) - 127;
   // 2^-exponent in two factors: for the largest numbers it is below the normal range.
   const int half_exponent = exponent >> 1;
   x = x * power_of_two(-half_exponent);

@@ -78,7 +78,7 @@ struct GridParameters {
   int64_t multiples;  // of each step: its pivot row divided by the pivot, in each column
   int64_t lower;      // lower[d][c]: the factor of step d in the pivot row of a later step c
   int64_t pivots;
-  int64_t sizes;  // the largest |part| of each chunk of rows
+  int64_t sizes;  // of the largest number of each chunk of rows
   int64_t order;  // the step that a row was the pivot row of, or −1
   int64_t pivot_rows;
   int64_t finite;  // of each chunk: 0 where it holds NaN or Inf

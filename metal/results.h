@@ -9,14 +9,14 @@ namespace metal {
 
 // Of each simdgroup of a threadgroup.
 struct GroupShared {
-  float sizes[32];
+  int32_t sizes[32];
   int32_t votes[32];
 };
 
-// The largest of the threads' sizes, and whether all have seen finite numbers only, known to all.
-JAXINV_INLINE float group_size(threadgroup GroupShared& s, Position at, float size,
-                               thread bool& finite) {
-  size = as_type<float>(::metal::simd_max(key_bits(size)));
+// The largest of the threads' sizes (size_bits), and whether all have seen finite numbers only, known to all.
+JAXINV_INLINE int group_size(threadgroup GroupShared& s, Position at, int size,
+                             thread bool& finite) {
+  size = ::metal::simd_max(size);
   const int other = ::metal::simd_max(int(!finite));
   if (at.lane == 0) {
     s.sizes[at.simdgroup] = size;
@@ -24,7 +24,7 @@ JAXINV_INLINE float group_size(threadgroup GroupShared& s, Position at, float si
   }
   ::metal::threadgroup_barrier(::metal::mem_flags::mem_threadgroup);
   for (int i = 0; i < at.threads / simdgroup_lanes(); ++i) {
-    size = ::metal::fmax(size, s.sizes[i]);
+    size = ::metal::max(size, s.sizes[i]);
     finite = finite && !s.votes[i];
   }
   return size;

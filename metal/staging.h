@@ -28,12 +28,12 @@ JAXINV_INLINE void load_stored(device const S* from, int count, int first, int s
                                To to) {
   for (int e = first; e < count; e += step) to[place(e)] = memory(number(from[e]));
 }
-// The way back; NaN where the elimination failed, else times `power`.
+// The way back; NaN where the elimination failed, else scaled_out by `shift`.
 template <class S, class V, class Place, class From>
 JAXINV_INLINE void store_stored(device S* to, int count, int first, int step, Place place,
-                                From from, bool failed, float power) {
+                                From from, bool failed, int shift) {
   for (int e = first; e < count; e += step) {
-    to[e] = Stored<S>::of(failed ? not_a_number<V>() : number(from[place(e)]) * power);
+    to[e] = Stored<S>::of(failed ? not_a_number<V>() : scaled_out(number(from[place(e)]), shift));
   }
 }
 
@@ -55,16 +55,16 @@ struct Span<float> {
   }
   template <class Place, class From>
   static JAXINV_INLINE void store(device void* to, long offset, int storage, int count, int first,
-                                  int step, Place place, From from, bool failed, float power) {
+                                  int step, Place place, From from, bool failed, int shift) {
     if (storage == kFloat16) {
       store_stored<half, float>(static_cast<device half*>(to) + offset, count, first, step, place,
-                                from, failed, power);
+                                from, failed, shift);
     } else if (storage == kBFloat16) {
       store_stored<ushort, float>(static_cast<device ushort*>(to) + offset, count, first, step,
-                                  place, from, failed, power);
+                                  place, from, failed, shift);
     } else {
       store_stored<float, float>(static_cast<device float*>(to) + offset, count, first, step, place,
-                                 from, failed, power);
+                                 from, failed, shift);
     }
   }
 };
@@ -78,9 +78,9 @@ struct Span<Complex64> {
   }
   template <class Place, class From>
   static JAXINV_INLINE void store(device void* to, long offset, int, int count, int first, int step,
-                                  Place place, From from, bool failed, float power) {
+                                  Place place, From from, bool failed, int shift) {
     store_stored<float2, Complex64>(static_cast<device float2*>(to) + offset, count, first, step,
-                                    place, from, failed, power);
+                                    place, from, failed, shift);
   }
 };
 

@@ -89,7 +89,7 @@ JAXINV_INLINE void triple_product_simdgroup(
       }
     }
     ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
-    Span<V>::store(b.y, offset, p.storage, all, at.lane, lanes, place, g_tile, false, 1.0f);
+    Span<V>::store(b.y, offset, p.storage, all, at.lane, lanes, place, g_tile, false, 0);
     // What the next round writes first, this lane alone has read, or nobody since a barrier.
   }
 }

@@ -77,7 +77,7 @@ JAXINV_INLINE void triple_product_thread(TripleProductBuffers b,
       for (int e = 0; e < N * N; ++e) g_slots[slot + e] = memory(-r[e / N][e % N]);
     }
     ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
-    Span<V>::store(b.y, offset, p.storage, all, at.lane, lanes, place, g_slots, false, 1.0f);
+    Span<V>::store(b.y, offset, p.storage, all, at.lane, lanes, place, g_slots, false, 0);
     // What the next round writes first, this lane alone has read, or nobody since the barrier.
   }
 }

@@ -18,8 +18,8 @@ EMULATED += ["-ffp-contract=fast", "-Wextra"]
 
 
 # For Metal kernels on the same emulator. -ffp-contract=off: kernels say where a product and a sum round once.
-EMULATED_METAL = ["-Itests/cpp/simt", "-Itests/cpp/msl", "-DJAXINV_UNROLL=", "-DJAXINV_INLINE=inline"]
-EMULATED_METAL += ["-Wno-unknown-pragmas", "-fno-strict-aliasing", "-ffp-contract=off", "-Wextra"]
+EMULATED_METAL = ["-Itests/cpp/simt", "-Itests/cpp/msl", "-DJAXINV_UNROLL=", "-Wno-unknown-pragmas"]
+EMULATED_METAL += ["-fno-strict-aliasing", "-ffp-contract=off", "-Wextra"]
 # What runs them: the emulator and the dispatches, for the host's language.
 METAL_SOURCES = ["tests/cpp/msl/msl.cc", "tests/cpp/simt/simt.cc", "metal/dispatch.cc", "core/plan.cc"]
 

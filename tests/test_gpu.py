@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 
+import emulated_metal as metal
 import jax
+import matrices
 import numpy as np
 import pytest
 from conftest import missing
 from jax import numpy as jnp
-from programs import ROOT, find_compiler, run
+from programs import ROOT, find_compiler, once, run
 
 import jaxinv
 
@@ -33,6 +35,33 @@ def test_kernels_from_c(tmp_path):
     done = subprocess.run(command, env={**os.environ, "CXX": find_compiler()}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert run(program, "3", timeout=300) == "0 failures\n"
+
+
+@pytest.mark.parametrize("dtype", metal.TYPES)
+def test_metal_kernels_as_cuda_give_the_bits_of_the_emulator(dtype, tmp_path_factory):
+    """The sources that ship for Metal, compiled as CUDA, on real simdgroups of 32."""
+    if not shutil.which("nvcc"):
+        missing("cuda-compile", "nvcc is not on the PATH")
+
+    def build(folder):
+        command = [ROOT / "tests/cpp/msl/cuda/build.sh", str(folder / "program")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return folder / "program"
+
+    programs = (
+        once(tmp_path_factory, "metal_as_cuda", build),
+        once(tmp_path_factory, "metal", metal.build_program),
+    )
+    for n in (1, 3, 6, 8, 12, 24, 32, 33, 64, 97):
+        names, a = matrices.generate(n, dtype, 2)
+        on_gpu, emulated = (metal.invert(program, a) for program in programs)
+        matrices.assert_inverse(a, on_gpu[0], names)
+        for x, y in zip(on_gpu, emulated, strict=True):
+            np.testing.assert_array_equal(x, y)
+        if n <= 32:
+            on_gpu, emulated = (metal.triple_product(program, a, a[::-1].copy()) for program in programs)
+            np.testing.assert_array_equal(on_gpu, emulated)
 
 
 _STEP = """

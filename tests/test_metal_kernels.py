@@ -1,12 +1,15 @@
 """The Metal kernels from their shipping sources, on the SIMT emulator of tests/cpp/simt."""
 
 import re
+import shutil
+import subprocess
 
 import emulated_metal as metal
 import matrices
 import ml_dtypes
 import numpy as np
 import pytest
+from conftest import missing
 from emulated_metal import invert, triple_product
 from matrices import DTYPES
 from programs import ROOT, once
@@ -25,7 +28,7 @@ def _generators(program, n, dtype, kernel="plan", count=1, flags=0):
     names, a = matrices.generate(n, dtype, count)
     x, info, _, _ = invert(program, a, kernel, flags=flags)
     assert not info.any(), names
-    matrices.assert_inverse(a, x, names, flushed=bool(flags & metal.FLUSH))
+    matrices.assert_inverse(a, x, names)
 
 
 @pytest.mark.parametrize("dtype", metal.TYPES)
@@ -49,11 +52,17 @@ def test_residuals_of_more_large_matrices(program, dtype, n):
     _generators(program, n, dtype)
 
 
-@pytest.mark.parametrize("n", [3, 8, 12, 33, 97])
-def test_residuals_where_the_device_flushes_denormals(program, n):
-    """As Apple's GPUs do: the gates allow as much as they do for programs of XLA."""
-    for dtype in ("float32", "bfloat16"):
-        _generators(program, n, dtype, flags=metal.FLUSH)
+@pytest.mark.parametrize("n", [1, 3, 8, 12, 33, 97])
+@pytest.mark.parametrize("flags", [0, metal.FLUSH])
+def test_denormals(program, n, flags):
+    """Also where the device takes them for zero, as Apple's GPUs do."""
+    for dtype in metal.TYPES[:: 1 if n <= 12 else 2]:
+        a = matrices.denormal(n, dtype)
+        x, info, _, _ = invert(program, a, flags=flags)
+        assert not info.any()
+        matrices.assert_inverse(a, x)
+        if flags:
+            _generators(program, n, dtype, flags=flags)
 
 
 def _odd_batch(n, dtype):
@@ -263,8 +272,9 @@ def _problems(program, place):
         yield lambda seed, without, a=a, o=options: invert(program, a, seed=seed, without=without, **o)
     for n in (3,) if family == "triple_product_thread" else (6, 20) if "triple" in family else ():
         l, g, r = matrices.well_conditioned((3, 40 if n == 3 else 9, n, n), "float32")
-        yield lambda seed, without, x=(l, g, r): [
-            triple_product(program, *x, seed=seed, groups=1, without=without)
+        options = {"groups": 1, "flags": metal.TRANSPOSE_G}
+        yield lambda seed, without, x=(l, g, r), o=options: [
+            triple_product(program, *x, seed=seed, without=without, **o)
         ]
 
 
@@ -291,6 +301,27 @@ def test_a_missing_barrier_shows(program):
 def test_every_barrier_is_needed(program):
     """One at a time is left out: some result changes with the schedule."""
     assert not [place for place in _barriers() if not _shows(program, place)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        path if path.stem == "triple_product" else pytest.param(path, marks=pytest.mark.slow)
+        for path in sorted(ROOT.glob("metal/*.metal"))
+    ],
+    ids=lambda path: path.name,
+)
+def test_sources_compile_as_cuda_without_stack_frames(source, tmp_path):
+    """A register array whose index is not known to the compiler would be a stack frame, on a Mac too."""
+    if not shutil.which("nvcc"):
+        missing("cuda-compile", "nvcc is not on the PATH")
+    command = ["nvcc", "-std=c++14", "-arch=sm_90", "--expt-relaxed-constexpr", "-diag-suppress=1097"]
+    command += ["-I.", "-Itests/cpp/gpu", "-Itests/cpp/msl/cuda", "-D__METAL_VERSION__=310", "-Xptxas=-v"]
+    command += ["-x", "cu", "-cubin", str(source), "-o", str(tmp_path / "cubin")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    frames = re.findall(r"(\d+) bytes stack frame", done.stderr)
+    assert frames and set(frames) == {"0"}, done.stderr
 
 
 @pytest.mark.sanitisers

@@ -1,4 +1,5 @@
-// Solves the problem on its standard input by the Metal kernels on the SIMT emulator. Input: eight 64-bit integers,
+// Solves the problem on its standard input by the Metal kernels on the SIMT emulator, or on a GPU of NVIDIA
+// (tests/cpp/msl/cuda). Input: eight 64-bit integers,
 // see Head, then the operands. Output: inverses, info, mantissas, exponents; or triple products; or, for a batch
 // that is only planned, the kernel runs. Argument: a barrier to leave out.
 #include <algorithm>
@@ -50,7 +51,9 @@ void read(void* to, size_t bytes) {
 class Memory {
  public:
   explicit Memory(size_t bytes, size_t offset = 0)
-      : bytes_(bytes), memory_(std::malloc(bytes + offset), std::free), offset_(offset) {
+      : bytes_(bytes),
+        memory_(simt::allocate(std::max<size_t>(bytes + offset, 1)), simt::release),
+        offset_(offset) {
     if (!memory_) throw std::bad_alloc();
     std::memset(memory_.get(), 0xff, bytes + offset);
   }
@@ -74,6 +77,7 @@ void run(const std::vector<metal::Dispatch>& dispatches, const Head& head) {
     std::vector<void*> buffers;
     for (const metal::Binding& b : d.buffers) buffers.push_back(const_cast<void*>(b.data));
     std::vector<unsigned char> parameters(d.parameters);
+    parameters.resize(4096);  // what a device may copy
     buffers.push_back(parameters.data());
     const uint32_t most = head.groups ? uint32_t(head.groups) : d.groups;
     msl::run(d.function, buffers, std::min(d.groups, most), d.threads_per_group);

@@ -1,0 +1,55 @@
+// tests/cpp/msl/msl.h on a GPU of NVIDIA.
+#include <cuda_runtime.h>
+
+#include <cstring>
+#include <map>
+#include <stdexcept>
+
+#include "simt.h"
+#include "tests/cpp/msl/cuda/registry.h"
+#include "tests/cpp/msl/msl.h"
+
+namespace msl {
+namespace {
+
+std::map<std::string, Kernel>& kernels() {
+  static std::map<std::string, Kernel> instance;
+  return instance;
+}
+
+}  // namespace
+
+bool add(const char* name, const Kernel& kernel) { return kernels().emplace(name, kernel).second; }
+
+void run(const std::string& function, const std::vector<void*>& buffers, uint32_t groups,
+         uint32_t threads_per_group) {
+  const Kernel& kernel = kernels().at(function);
+  if (buffers.size() != kernel.buffers) throw std::out_of_range(function + ": number of buffers");
+  // Parameters are the host's; 4 KB at most.
+  void* parameters = simt::allocate(4096);
+  std::memcpy(parameters, buffers.back(), 4096);
+  std::vector<void*> data(buffers);
+  data.back() = parameters;
+  int position = 0;
+  std::vector<void*> arguments;
+  for (void*& buffer : data) arguments.push_back(&buffer);
+  arguments.push_back(&position);
+  simt::expect(cudaLaunchKernel(kernel.function, dim3(groups), dim3(threads_per_group),
+                                arguments.data(), 0, nullptr));
+  simt::finish();
+  simt::release(parameters);
+}
+
+Limits limits(const std::string& function) {
+  const auto found = kernels().find(function);
+  if (found == kernels().end()) return {};
+  return {found->second.threads, found->second.threadgroup_bytes};
+}
+
+std::vector<std::string> functions() {
+  std::vector<std::string> names;
+  for (const auto& kernel : kernels()) names.push_back(kernel.first);
+  return names;
+}
+
+}  // namespace msl
