@@ -36,7 +36,7 @@ set_property(SOURCE "${CMAKE_BINARY_DIR}/metal_library.metal" PROPERTY LANGUAGE 
 add_library(metal_kernels OBJECT "${CMAKE_BINARY_DIR}/metal_library.metal")
 target_include_directories(metal_kernels PRIVATE tests/cpp/msl)
 target_compile_definitions(metal_kernels PRIVATE __METAL_VERSION__=310 JAXINV_UNROLL=)
-target_compile_options(metal_kernels PRIVATE -O1 -ffp-contract=fast -fno-strict-aliasing
+target_compile_options(metal_kernels PRIVATE -O1 -ffp-contract=off -fno-strict-aliasing
   -Wno-attributes -Wno-unknown-pragmas)
 add_library(metal_fake OBJECT tests/cpp/metal_fake/commands.cc tests/cpp/metal_fake/device.cc tests/cpp/metal_fake/runtime.cc
   tests/cpp/msl/msl.cc tests/cpp/simt/simt.cc)
