@@ -26,6 +26,8 @@ _SWITCHES = {
     "JAXINV_ISA": ("avx512", "avx2", "sse2", "neon"),
     "JAXINV_METAL": ("auto", "always", "never"),
 }
+# What JAXINV_METAL says to the build; left in the environment, it says nothing here.
+_BUILD_WORDS = {"JAXINV_METAL": ("AUTO", "ON", "OFF", "FAKE")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,7 @@ def _read_switches() -> tuple[frozenset[str], dict[str, str]]:
     values = {}
     for variable, choices in _SWITCHES.items():
         value = os.environ.get(variable, "")
+        value = "" if value in _BUILD_WORDS.get(variable, ()) else value
         if value and value not in choices:
             raise ValueError(f"{variable}: expected one of {', '.join(choices)}, got {value!r}")
         values[variable] = value
@@ -111,6 +114,7 @@ def _load() -> tuple[ModuleType | None, str]:
     if reason:
         return _jaxinv, reason
     _jaxinv.select_isa(_switches["JAXINV_ISA"])
+    _jaxinv.select_metal("never" if "metal" in _disabled else _switches["JAXINV_METAL"])
     # CUDA's are registered without asking for a device: the driver must not be started by an import (a forked
     # child could not use it), and a loaded program may call them before anything is lowered.
     for platform, targets in _jaxinv.targets().items():
@@ -183,6 +187,19 @@ def plan(backend: str, op: str, n: int, dtype, structure: str = "general") -> di
         reason = f"{_module.unavailable(backend)}; with kernels: {planned['kernel']}, {planned['reason']}"
         return {"native": False, "algorithm": "portable", "kernel": "XLA", "reason": reason}
     return planned
+
+
+def cpu_plan(op: str, n: int, dtype, structure: str, nbytes: int, mac: bool) -> dict[str, Any]:
+    """The plan of JAX's cpu platform for a call that reads `nbytes` of each operand.
+
+    On a Mac the GPU takes large calls. `mac`: say what a Mac does; else what this process does.
+    """
+    reason = _portable_reason("cpu")
+    if reason or _module is None or structure != "general" or not (mac or not _unavailable("metal")):
+        return plan("cpu", op, n, dtype, structure)
+    taken, why = _module.handover(op, n, np.dtype(dtype).name, nbytes)
+    planned = _plan("metal" if taken else "cpu", op, n, np.dtype(dtype).name, structure)
+    return {**planned, "reason": f"{planned['reason']}; {why}"}
 
 
 def lowered_plan(platform: str, op: str, n: int, dtype, static: dict[str, Any]) -> dict[str, Any]:

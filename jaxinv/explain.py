@@ -68,8 +68,9 @@ def explain(
         "solve_ex", "det", "slogdet", "pinv", "lstsq", "tikhonov_solve" or "tikhonov_pinv". Systems of n <= 16
         with more than 16 right-hand sides, or whose matrix is shared by a batch of them, go the way of
         larger ones.
-      platform: platform of JAX: "cpu", "cuda", "rocm", "tpu", ...; "gpu" means "cuda". None: the one that
-        this process uses by default, which starts JAX's backend.
+      platform: platform of JAX: "cpu", "cuda", "rocm", "tpu", ...; "gpu" means "cuda". "macos" or "metal":
+        the cpu platform on a Mac, whose GPU takes large calls. None: the one that this process uses by
+        default, which starts JAX's backend.
       assume_a: structure that the function would be given; no effect on the last four.
 
     Returns:
@@ -110,7 +111,7 @@ def explain(
     else:
         for title, operation, reads, writes in _operations(op, assumed, n):
             lines += [title] if title else []
-            plan = _plan(platform, operation, n, name, assumed)
+            plan = _plan(platform, operation, n, name, count * matrix, assumed)
             lines += _describe(plan, count, reads=reads * matrix, writes=writes * matrix)
     if jax.dtypes.canonicalize_dtype(name) != jnp.dtype(name):
         lines.append(f"jax_enable_x64 is off: JAX would make a smaller type of {name}")
@@ -155,18 +156,19 @@ def _check_dtype(dtype) -> str:
     return name
 
 
-def _plan(platform: str, operation: str, n: int, dtype: str, assumed: str) -> dict:
+def _plan(platform: str, operation: str, n: int, dtype: str, nbytes: int, assumed: str) -> dict:
     if assumed == "diagonal" or (operation == "determinant" and assumed in TRIANGULAR):
         reason = "elementwise: XLA makes one loop of it"
         return {"native": False, "algorithm": "portable", "kernel": "XLA", "reason": reason}
     if operation == "triple_product":
         assumed = "general"
-    # Metal is a backend that JAX knows as no platform of its own: its plan is asked for by its own name.
-    backend = platform if platform in _native.BACKENDS else _native.PLATFORMS.get(platform)
-    if backend is None:
+    # Metal is no platform of JAX: its cpu platform hands over to it.
+    if platform in ("cpu", "macos", "metal"):
+        return _native.cpu_plan(operation, n, jnp.dtype(dtype), assumed, nbytes, mac=platform != "cpu")
+    if platform not in _native.PLATFORMS:
         reason = f"jaxinv has no native kernels for platform {platform!r}"
         return {"native": False, "algorithm": "portable", "kernel": "XLA", "reason": reason}
-    return _native.plan(backend, operation, n, jnp.dtype(dtype), assumed)
+    return _native.plan(_native.PLATFORMS[platform], operation, n, jnp.dtype(dtype), assumed)
 
 
 def _describe(plan: dict, count: int, *, reads: int, writes: int) -> list[str]:

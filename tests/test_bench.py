@@ -71,7 +71,10 @@ def test_sizes(text, expected):
         (["--dtypes", "float32,int8"], "argument --dtypes: expected names of float16, bfloat16"),
         (["--megabytes", "16,-1"], "argument --megabytes: expected a number above 0, got '-1'"),
         (["--megabytes", "inf"], "argument --megabytes: expected a number above 0, got 'inf'"),
-        (["--peers", "jaxinv,octave"], "adjugate, numpy, torch, torch-ex, cupy, cublas, mlx, got 'octave'"),
+        (
+            ["--peers", "jaxinv,octave"],
+            "adjugate, numpy, torch, torch-ex, cupy, cublas, mlx, mlx-gpu, got 'octave'",
+        ),
         (["--rounds", "0"], "argument --rounds: expected a number of 1 or more, got '0'"),
         (["--timeout", "soon"], "argument --timeout: expected a number above 0, got 'soon'"),
         (["--output", "no/such/folder"], "argument --output: no folder 'no/such/folder'"),
@@ -123,6 +126,7 @@ def test_plan_of_the_suites():
     latency = suite.plan(arguments("--suite", "latency"))
     assert [c.batch for c in latency if c.mode == "inv"] == [1, 16, 256, 1024, 8192, 32768]
     assert [c.asked for c in latency if c.asked] == [1.3]
+    assert suite.plan(arguments("--suite", "mlx-1238")) == [c for c in latency if c.mode == "inv"]
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,12 @@ def fake_plan(backend, op, n, dtype):
     }
 
 
+def fake_cpu_plan(op, n, dtype, nbytes, mac):
+    return fake_plan("mac" if mac else "cpu", op, n, dtype)
+
+
 def test_prints_the_plan(monkeypatch):
-    monkeypatch.setattr(_native, "plan", fake_plan)
+    monkeypatch.setattr(_native, "cpu_plan", fake_cpu_plan)
     assert jaxinv.explain((1000, 1000, 3, 3), "float32", platform="cpu") == (
         "jaxinv.inv of 1000000 float32 matrices 3 × 3 on cpu\n"
         "  algorithm  algorithm of inverse\n"
@@ -159,3 +163,40 @@ _DTYPES = "float16, bfloat16, float32, float64, complex64, complex128"
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=f"^{re.escape(f'jaxinv.explain: {message}')}$"):
         jaxinv.explain(*arguments)
+
+
+@pytest.mark.parametrize("platform", ("macos", "metal"))
+@pytest.mark.parametrize(
+    ("n", "kernel"),
+    [
+        (3, "inverse_thread"),
+        (20, "inverse_simdgroup"),
+        (60, "inverse_threadgroup"),
+        (300, "inverse_grid"),
+    ],
+)
+def test_a_mac_hands_large_calls_over(native, platform, n, kernel):
+    """What a Mac does by itself, asked on any machine."""
+    if _native.switches()["JAXINV_METAL"] in ("always", "never"):
+        pytest.skip("JAXINV_METAL decides")
+    kernels = r"^  kernel     (\S+)"
+    large = jaxinv.explain((10_000_000 // n**2, n, n), "float32", platform=platform)
+    small = jaxinv.explain((10, n, n), "float32", platform=platform)
+    double = jaxinv.explain((10_000_000 // n**2, n, n), "float64", platform=platform)
+    assert large.splitlines()[0].endswith(f"on {platform}")
+    assert re.findall(kernels, large, re.MULTILINE)[0] == f"metal/{kernel}"
+    assert re.search(
+        r"why        n .*; on the GPU of a Mac: (40|39\.9\d) MB are at least \d MB, the threshold of", large
+    )
+    assert "(estimates, not measured: M1 4 MB, M2 4 MB, M3 2 MB, M4 2 MB, M5 1 MB)" in large
+    assert re.findall(kernels, small, re.MULTILINE)[0].startswith("cpu/")
+    assert re.search(
+        r"not on the GPU of a Mac: 0\.0\d+ MB are less than|: [0-3]\.?\d* MB are less than", small
+    )
+    assert re.findall(kernels, double, re.MULTILINE)[0].startswith("cpu/")
+    assert "not on the GPU of a Mac: " in double
+
+
+def test_systems_stay_on_the_cpu_of_a_mac(native):
+    text = jaxinv.explain((100_000, 3, 3), "float32", "solve", "macos")
+    assert "kernel     cpu/solve_lanes" in text and "not on the GPU of a Mac: " in text

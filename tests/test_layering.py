@@ -23,7 +23,7 @@ _MAY_INCLUDE = {
     "core": ({"core"}, ()),
     "cpu": ({"core", "cpu"}, ("sys/mman.h", "cpuid.h", "xmmintrin.h")),
     "cuda": ({"core", "cuda"}, ("cuda",)),
-    "metal": ({"core", "metal"}, ("Metal", "Foundation", "metal_stdlib")),
+    "metal": ({"core", "metal"}, ("metal_stdlib", "objc/", "dispatch/", "unistd.h")),
     "xla_ffi": ({"core", "cpu", "cuda", "metal", "xla_ffi"}, ("xla/ffi/", "nanobind/")),
 }
 

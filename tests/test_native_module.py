@@ -106,6 +106,18 @@ def test_unknown_values_of_switches_are_errors(variable, value, message):
     assert done.stderr.strip().splitlines()[-1] == f"ValueError: {message}"
 
 
+@pytest.mark.parametrize("word", ["AUTO", "ON", "OFF", "FAKE"])
+def test_what_the_build_was_told_does_not_matter_at_run_time(word):
+    done = _run("from jaxinv import _native; print(_native.switches()['JAXINV_METAL'])", JAXINV_METAL=word)
+    assert done.returncode == 0 and done.stdout == "\n", done.stderr
+
+
+def test_metal_by_switches(native):
+    code = "import jaxinv; print(jaxinv.backends()[2].reason)"
+    assert _run(code, JAXINV_METAL="never").stdout == "JAXINV_METAL=never\n"
+    assert _run(code, JAXINV_DISABLE="metal").stdout == "disabled (JAXINV_DISABLE=metal)\n"
+
+
 def test_each_kernel_set_of_this_machine_can_be_forced(native):
     import _jaxinv
 

@@ -3,7 +3,11 @@
 #include <exception>
 
 #include "cpu/launch.h"
+#include "xla_ffi/outcome.h"
 #include "xla_ffi/problems.h"
+#ifdef JAXINV_HAS_METAL
+#include "metal/launch.h"
+#endif
 
 namespace jaxinv::ffi {
 namespace {
@@ -22,21 +26,43 @@ xffi::Error launch(const char* handler, const Problem& problem, xffi::ThreadPool
   return xffi::Error::Success();
 }
 
-xffi::Error inverse(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::RemainingRets results,
-                    std::string_view structure, bool with_info, bool with_det) {
+// On a Mac's GPU where that pays, on the CPU else. The GPU's results come later.
+template <class Problem>
+Outcome launch_anywhere(const char* handler, const Problem& problem, xffi::ThreadPool pool) {
+#ifdef JAXINV_HAS_METAL
+  if (metal::takes(problem)) {
+    xffi::Promise promise;
+    xffi::Future future(promise);
+    const std::string name(handler);
+    try {
+      metal::launch(problem, {[promise, name](const std::string& error) mutable {
+                      if (error.empty()) return promise.SetAvailable();
+                      promise.SetError(xffi::Error::Internal(name + ": " + error));
+                    }});
+    } catch (const std::exception& error) {
+      return xffi::Error::Internal(name + ": " + error.what());
+    }
+    return Outcome(std::move(future));
+  }
+#endif
+  return launch(handler, problem, pool);
+}
+
+Outcome inverse(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::RemainingRets results,
+                std::string_view structure, bool with_info, bool with_det) {
   InverseProblem problem;
   JAXINV_RETURN_IF_ERROR(
       decode_inverse(Backend::kCpu, a, results, structure, with_info, with_det, problem));
-  return launch("jaxinv_inverse", problem, pool);
+  return launch_anywhere("jaxinv_inverse", problem, pool);
 }
 
-xffi::Error triple_product(xffi::ThreadPool pool, xffi::AnyBuffer l, xffi::AnyBuffer g,
-                           xffi::AnyBuffer r, xffi::Result<xffi::AnyBuffer> y, bool transpose_l,
-                           bool transpose_g, bool transpose_r) {
+Outcome triple_product(xffi::ThreadPool pool, xffi::AnyBuffer l, xffi::AnyBuffer g,
+                       xffi::AnyBuffer r, xffi::Result<xffi::AnyBuffer> y, bool transpose_l,
+                       bool transpose_g, bool transpose_r) {
   TripleProductProblem problem;
   JAXINV_RETURN_IF_ERROR(
       decode_triple_product(l, g, r, y, transpose_l, transpose_g, transpose_r, problem));
-  return launch("jaxinv_triple_product", problem, pool);
+  return launch_anywhere("jaxinv_triple_product", problem, pool);
 }
 
 xffi::Error solve(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::AnyBuffer b,

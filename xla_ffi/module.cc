@@ -7,11 +7,15 @@
 
 #include "core/plan.h"
 #include "cpu/isa.h"
+#include "metal/handover.h"
 #include "xla_ffi/cpu_handlers.h"
 #include "xla_ffi/decode.h"
 #ifdef JAXINV_HAS_CUDA
 #include "cuda/launch.h"
 #include "xla_ffi/cuda_handlers.h"
+#endif
+#ifdef JAXINV_HAS_METAL
+#include "metal/launch.h"
 #endif
 
 namespace nb = nanobind;
@@ -29,6 +33,10 @@ constexpr Name<Backend> kBackends[] = {
 constexpr Name<Op> kOps[] = {{"inverse", Op::kInverse},  {"triple_product", Op::kTripleProduct},
                              {"solve", Op::kSolve},      {"lu_factor", Op::kLuFactor},
                              {"lu_solve", Op::kLuSolve}, {"determinant", Op::kDeterminant}};
+constexpr Name<metal::Mode> kModes[] = {{"", metal::Mode::kAuto},
+                                        {"auto", metal::Mode::kAuto},
+                                        {"always", metal::Mode::kAlways},
+                                        {"never", metal::Mode::kNever}};
 constexpr Name<DType> kDTypes[] = {{"float16", DType::kF16},   {"bfloat16", DType::kBF16},
                                    {"float32", DType::kF32},   {"float64", DType::kF64},
                                    {"complex64", DType::kC64}, {"complex128", DType::kC128}};
@@ -114,7 +122,13 @@ std::string unavailable(const std::string& backend) {
       return "this build has no CUDA kernels: nvcc was not found, or JAXINV_CUDA=OFF was set";
 #endif
     case Backend::kMetal:
-      return "jaxinv has no Metal kernels yet";
+      if (metal::mode() == metal::Mode::kNever) return "JAXINV_METAL=never";
+#ifdef JAXINV_HAS_METAL
+      return metal::unavailable();
+#else
+      return "this build has no Metal kernels: it is not for macOS on arm64, or JAXINV_METAL=OFF "
+             "was set";
+#endif
   }
   return "";
 }
@@ -128,13 +142,6 @@ bool compiles_for(const std::string& backend) {
   return unavailable(backend).empty();
 }
 
-std::string kernel_set(const std::string& backend) {
-#ifdef JAXINV_HAS_CUDA
-  if (named(kBackends, "backend", backend) == Backend::kCuda) return cuda::kernel_set();
-#endif
-  return cpu::kernel_set().name;
-}
-
 std::string device(const std::string& backend) {
   switch (named(kBackends, "backend", backend)) {
     case Backend::kCpu:
@@ -142,10 +149,36 @@ std::string device(const std::string& backend) {
     case Backend::kCuda:
 #ifdef JAXINV_HAS_CUDA
       return cuda::device_name();
-#endif
-    default:
+#else
       return "";
+#endif
+    case Backend::kMetal:
+#ifdef JAXINV_HAS_METAL
+      return metal::device_name();
+#else
+      return "";
+#endif
   }
+  return "";
+}
+
+void select_metal(const std::string& mode) { metal::select_mode(named(kModes, "mode", mode)); }
+
+// Whether a call of jax's cpu platform goes to the GPU of a Mac (of this one, if it is one), and why.
+nb::tuple handover(const std::string& op, int64_t n, const std::string& dtype, int64_t bytes) {
+  const Op which = named(kOps, "op", op);
+  const DType type = named(kDTypes, "dtype", dtype);
+  const std::string gpu = device("metal");
+  return nb::make_tuple(metal::hands_over(which, n, type, bytes, gpu),
+                        metal::handover_reason(which, n, type, bytes, gpu));
+}
+
+std::string kernel_set(const std::string& backend) {
+  if (named(kBackends, "backend", backend) == Backend::kMetal) return "metal";
+#ifdef JAXINV_HAS_CUDA
+  if (named(kBackends, "backend", backend) == Backend::kCuda) return cuda::kernel_set();
+#endif
+  return cpu::kernel_set().name;
 }
 
 std::vector<std::string> kernel_sets() {
@@ -170,6 +203,10 @@ NB_MODULE(_jaxinv, m) {
   m.def("kernel_sets", kernel_sets, "Kernel sets that this machine can run, best first.");
   m.def("select_isa", cpu::select_kernel_set, nb::arg("name"),
         "Fixes the CPU's kernel set; '' takes the best.");
+  m.def("select_metal", select_metal, nb::arg("mode"), "JAXINV_METAL: auto, always or never.");
+  m.def(
+      "handover", handover, nb::arg("op"), nb::arg("n"), nb::arg("dtype"), nb::arg("bytes"),
+      "Whether a call that reads so many bytes of each operand goes to the GPU of a Mac, and why.");
   m.def("compiles_for", compiles_for, nb::arg("backend"),
         "Whether programs for a backend may call its kernels.");
   m.def("kernel_set", kernel_set, nb::arg("backend"), "The kernel set in use.");

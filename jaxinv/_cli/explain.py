@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--assume-a", choices=STRUCTURES, default="general", help="what is known of the matrices"
     )
-    parser.add_argument("--platform", help="cpu, cuda, rocm, tpu, metal, ... (default: JAX's)")
+    parser.add_argument("--platform", help="cpu, macos, cuda, rocm, tpu, ... (default: JAX's)")
     parser.set_defaults(parser=parser)
 
 

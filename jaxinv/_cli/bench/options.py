@@ -9,14 +9,14 @@ import re
 from jaxinv._cli.backend import add_portable_argument
 from jaxinv._cli.bench.document import SCHEMA
 from jaxinv._cli.bench.peers import PEERS, installed
-from jaxinv._cli.bench.suite import SUITES
+from jaxinv._cli.bench.suite import MLX_TABLE, SUITES
 from jaxinv.linalg.check import DTYPES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --suite, what to measure, how long, where to write and what to compare with."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--suite", choices=(*SUITES, "all"), default="inv", help="(default: inv)")
+    parser.add_argument("--suite", choices=(*SUITES, MLX_TABLE, "all"), default="inv", help="(default: inv)")
     parser.add_argument(
         "--sizes", type=sizes, metavar="N,...", help="sizes n, such as 1-16,32,64 (default: 3 to 512)"
     )
