@@ -36,7 +36,8 @@ try "derivative" grad.log 60 $python -m jaxinv bench --suite grad --sizes 3,8,16
   --timeout 15 --output "$out/grad"
 
 export JAXINV_REQUIRE=cuda,cuda-compile JAX_PLATFORMS=cuda
-try "CUDA graphs, large batches, C++ tests" gpu.log 120 $python -m pytest -q -n0 tests/test_gpu.py
+try "CUDA graphs, large batches, C++ tests" gpu.log 120 $python -m pytest -q -n0 tests/test_gpu.py -k "not metal"
+try "Metal kernels as CUDA" metal.log 150 $python -m pytest -q -n4 tests/test_gpu.py -k metal
 try "tests" tests.log 200 $python -m pytest -q -n4 tests/test_inverse.py tests/test_singular.py \
   tests/test_batch_invariance.py tests/test_determinant.py tests/test_derivatives.py tests/test_transforms.py
 

@@ -159,8 +159,8 @@ void load_columns(E& e, const typename E::R* a) {
   }
 }
 
-// Writes the inverse, each vector as e.finish(x, v) leaves it: entry (k, c) stands in the place of step k, in the column of the step of row c. False where
-// an entry is not finite.
+// Writes the inverse, each vector as e.finish(x, v) leaves it: entry (k, c) stands in the place of step k, in the
+// column of the step of row c. False where an entry is not finite.
 template <class E>
 bool store_columns(E& e, typename E::R* dst) {
   using V = typename E::V;

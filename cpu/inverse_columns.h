@@ -272,10 +272,11 @@ void inverse_columns_wide(const InverseProblem& p, int64_t begin, int64_t end, v
   }
   constexpr int kFirst = W / 2 > kLanes ? W / 2 + 1 : kLanes + 1;
   constexpr int kLast = kWidest ? kShortColumnsMax<V> : W;
-  constexpr int kCount = kLast < kFirst ? 0 : kLast - kFirst + 1;
-  if (short_columns<S, V, kFirst>(p, begin, end, scratch,
-                                  std::make_integer_sequence<int, kCount>{})) {
-    return;
+  if constexpr (kFirst <= kLast) {
+    if (short_columns<S, V, kFirst>(p, begin, end, scratch,
+                                    std::make_integer_sequence<int, kLast - kFirst + 1>{})) {
+      return;
+    }
   }
   if constexpr (kWidest) {
     switch ((p.n + W - 1) / W) {

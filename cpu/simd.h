@@ -255,16 +255,6 @@ JAXINV_INLINE CVec<R, W> keep(typename RVec<R, W>::Index mask, CVec<R, W> x) {
   return {keep(mask, x.re), keep(mask, x.im)};
 }
 
-// What stays of x where the mask is not set; zero elsewhere.
-template <class R, int W>
-JAXINV_INLINE RVec<R, W> drop(typename RVec<R, W>::Index mask, RVec<R, W> x) {
-  return typename RVec<R, W>::Raw(typename RVec<R, W>::Index::Raw(~mask.v & x.bits().v));
-}
-template <class R, int W>
-JAXINV_INLINE CVec<R, W> drop(typename RVec<R, W>::Index mask, CVec<R, W> x) {
-  return {drop(mask, x.re), drop(mask, x.im)};
-}
-
 // pivot_key as integers, which compare faster and put NaN on top.
 template <class R, int W>
 JAXINV_INLINE typename RVec<R, W>::Index pivot_key_bits(RVec<R, W> x) {
@@ -308,7 +298,7 @@ JAXINV_INLINE CVec<R, W> product_less_one(CVec<R, W> x, RVec<R, W> p) {
   return {product_less_one(x.re, p), x.im * p};
 }
 
-// 1/x, for a pivot whose reciprocal is_usual; anything for others.
+// 1/x where that neither overflows nor is denormal; anything for others.
 template <class R, int W>
 JAXINV_INLINE RVec<R, W> usual_reciprocal(RVec<R, W> x) {
   return reciprocal(x);
@@ -317,21 +307,6 @@ template <class R, int W>
 JAXINV_INLINE CVec<R, W> usual_reciprocal(CVec<R, W> x) {
   RVec<R, W> scale = pivot_scale(x);  // |x|² would overflow long before 1/x does
   return reciprocal(x * scale) * scale;
-}
-
-// False where a reciprocal overflowed, is not a number, or is so small that it may lose its last bits.
-template <class R, int W>
-JAXINV_INLINE bool is_usual(RVec<R, W> r) {
-  using I = typename RVec<R, W>::I;
-  using U = std::make_unsigned_t<I>;
-  constexpr int kMantissa = sizeof(R) == 4 ? 23 : 52;
-  constexpr U kLow = U(4) << kMantissa, kHigh = (sizeof(R) == 4 ? U(252) : U(2044)) << kMantissa;
-  const U size = U(r.bits().v[0]) & ~(U(1) << (8 * sizeof(R) - 1));
-  return size - kLow < kHigh - kLow;
-}
-template <class R, int W>
-JAXINV_INLINE bool is_usual(CVec<R, W> r) {
-  return is_usual(abs(r.re) + abs(r.im));
 }
 
 // One real of lane 0.
@@ -362,10 +337,6 @@ template <class R, int W>
 JAXINV_INLINE RVec<R, W> larger(RVec<R, W> a, RVec<R, W> b) {
   return typename RVec<R, W>::Raw(a.v > b.v ? a.v : b.v);
 }
-template <class R, int W>
-JAXINV_INLINE RVec<R, W> smaller(RVec<R, W> a, RVec<R, W> b) {
-  return typename RVec<R, W>::Raw(a.v < b.v ? a.v : b.v);
-}
 
 // sum + 0 · x: NaN from the first x on that is not finite.
 template <class R, int W>
@@ -375,18 +346,6 @@ JAXINV_INLINE RVec<R, W> add_zeros(RVec<R, W> x, RVec<R, W> sum) {
 template <class R, int W>
 JAXINV_INLINE RVec<R, W> add_zeros(CVec<R, W> x, RVec<R, W> sum) {
   return add_zeros(x.re, add_zeros(x.im, sum));
-}
-
-// The larger of `size` and the magnitude of x, as bits.
-template <class R, int W>
-JAXINV_INLINE typename RVec<R, W>::Index larger_magnitude(typename RVec<R, W>::Index size,
-                                                          RVec<R, W> x) {
-  return larger(size, abs(x).bits());
-}
-template <class R, int W>
-JAXINV_INLINE typename RVec<R, W>::Index larger_magnitude(typename RVec<R, W>::Index size,
-                                                          CVec<R, W> x) {
-  return larger_magnitude(larger_magnitude(size, x.re), x.im);
 }
 
 }  // namespace JAXINV_NAMESPACE

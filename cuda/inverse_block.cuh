@@ -147,8 +147,8 @@ __global__ void __launch_bounds__(block_threads(sizeof(V)), 1) inverse_block(Inv
   });
   if (thread < n) s.order[thread] = -1;
   size = block_size(s.size, size, finite);
-  const int shift = FarRange<R>::shift(size);
-  const R power = FarRange<R>::power(shift);
+  const int shift = scalar::Range<R>::shift(size);
+  const R power = scalar::Range<R>::power(shift);
   if (shift) {
     auto get = [&](int i, int j) { return matrix[i * stride + j] * power; };
     move_numbers(n, n, get, [&](int i, int j, V x) { matrix[i * stride + j] = x; });

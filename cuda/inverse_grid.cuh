@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(256) scale_grid(Grid<V> g) {
     finite &= m.finite[c] != 0;
   }
   size = block_size(shared_memory<SizeShared<R>>(), size, finite);
-  const int shift = FarRange<R>::shift(size);
+  const int shift = scalar::Range<R>::shift(size);
   if (chunk == 0 && threadIdx.x == 0) {
     m.info = 0;
     m.shift = shift;
@@ -65,7 +65,9 @@ __global__ void __launch_bounds__(256) scale_grid(Grid<V> g) {
   if (!shift) return;
   const int first = int(chunk) * kGridChunk;
   V* matrix = m.matrix + first * g.stride;
-  auto get = [&](int i, int j) { return matrix[i * g.stride + j] * FarRange<R>::power(shift); };
+  auto get = [&](int i, int j) {
+    return matrix[i * g.stride + j] * scalar::Range<R>::power(shift);
+  };
   move_numbers(min(kGridChunk, g.n - first), g.n, get,
                [&](int i, int j, V x) { matrix[i * g.stride + j] = x; });
 }
@@ -88,7 +90,7 @@ __global__ void __launch_bounds__(256) store_grid(InverseProblem p, Grid<V> g, b
     move_numbers(rows, g.n, number_at, [&](int i, int j, V x) { staging[i * g.n + j] = x; });
     __syncthreads();
   }
-  const R power = FarRange<R>::power(m.shift);
+  const R power = scalar::Range<R>::power(m.shift);
   with_storage<V>(p.dtype, [&](auto storage) {
     auto* x = static_cast<decltype(storage)*>(p.x) + (index * g.n + first) * g.n;
     for (int j = int(threadIdx.x); j < g.n; j += int(blockDim.x)) {

@@ -5,6 +5,7 @@
 // 16-byte accesses; each thread finds its matrix there in a padded slot.
 #pragma once
 
+#include "core/range.h"
 #include "core/small_inverse.h"
 #include "cuda/staging.cuh"
 
@@ -61,13 +62,13 @@ __global__ void __launch_bounds__(kWarpSize* kInverseThreadWarps<V, N>)
     R size = 0;
     JAXINV_UNROLL
     for (int e = 0; e < N * N; ++e) size = fmax(size, largest_part(entries[e]));
-    const int shift = Range<R>::shift(size);
+    const int shift = scalar::Range<R>::shift(size);
     V a[1][N][N], pivots[1][N];
     int swaps[1][N], info[1];
     JAXINV_UNROLL
     for (int e = 0; e < N * N; ++e) a[0][e / N][e % N] = entries[e];
     auto scale = [&] {
-      const R power = Range<R>::power(shift);
+      const R power = shift > 0 ? scalar::Range<R>::kUp : 1 / scalar::Range<R>::kUp;
       JAXINV_UNROLL
       for (int e = 0; e < N * N; ++e) a[0][e / N][e % N] = a[0][e / N][e % N] * power;
     };

@@ -8,6 +8,7 @@
 // Memory: a tile of n rows of odd length in shared memory, for the way in and out; two pivot rows.
 #pragma once
 
+#include "core/range.h"
 #include "cuda/staging.cuh"
 
 namespace jaxinv::cuda {
@@ -33,6 +34,20 @@ struct InverseWarpShared {
 
 template <class V, int kN>
 constexpr int kInverseWarpWarps = sizeof(InverseWarpShared<V, kN>) * 4 <= kSharedDefault ? 4 : 2;
+
+// core/range.h for rows that are not divided by their pivots: in the course of the elimination they reach the
+// size of the matrix times its condition number.
+template <class R>
+struct UndividedRange {
+  static constexpr int kShift = sizeof(R) == 4 ? 32 : 256;
+  static constexpr R kUp = sizeof(R) == 4 ? R(0x1p32) : R(0x1p256);
+  static constexpr R kHuge = sizeof(R) == 4 ? R(0x1p100) : R(0x1p900);
+
+  static __device__ __forceinline__ int shift(R size) {
+    return size > kHuge ? -kShift : size < scalar::Range<R>::kTiny && size > 0 ? kShift : 0;
+  }
+  static __device__ __forceinline__ R power(int shift) { return shift > 0 ? kUp : 1 / kUp; }
+};
 
 // The rest of a lane's state beside its row.
 template <class V>
@@ -167,9 +182,9 @@ __global__ void __launch_bounds__(kWarpSize* kInverseWarpWarps<V, kN>, 1)
       size = fmax(size, largest_part(row[j]));
     }
     size = number_of_key(group_max<kLanes>(key_bits(size)));
-    const int shift = Range<R>::shift(size);
+    const int shift = UndividedRange<R>::shift(size);
     auto scale = [&] {
-      const R power = Range<R>::power(shift);
+      const R power = UndividedRange<R>::power(shift);
       JAXINV_UNROLL
       for (int j = 0; j < kN; ++j) row[j] = row[j] * power;
     };

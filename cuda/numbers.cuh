@@ -1,4 +1,4 @@
-// Numbers as kernels see them: storage against arithmetic, the ends of the range, determinants.
+// Numbers as kernels see them: storage against arithmetic, determinants.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -71,21 +71,6 @@ template <class R>
 __device__ __forceinline__ bool is_zero(Complex<R> x) {
   return x.re == 0 && x.im == 0;
 }
-
-// Matrices in the outer halves of the floating-point range are multiplied by a power of two before their
-// elimination, which leaves its intermediate results room: rows that are not divided by their pivots reach the
-// size of the matrix times its condition number.
-template <class R>
-struct Range {
-  static constexpr int kShift = sizeof(R) == 4 ? 64 : 512;
-  static constexpr R kUp = sizeof(R) == 4 ? R(0x1p64) : R(0x1p512);
-
-  // Exponent of the power of two for a matrix whose largest entry is `size`; 0 for most.
-  static __device__ __forceinline__ int shift(R size) {
-    return size > kUp ? -kShift : size < 1 / kUp && size > 0 ? kShift : 0;
-  }
-  static __device__ __forceinline__ R power(int shift) { return shift > 0 ? kUp : 1 / kUp; }
-};
 
 __device__ __forceinline__ int biased_exponent(float x) { return __float_as_int(x) >> 23 & 0xff; }
 __device__ __forceinline__ int biased_exponent(double x) { return __double2hiint(x) >> 20 & 0x7ff; }

@@ -2,6 +2,7 @@
 // sizes, and what stands beside the inverse: info, the determinant as mantissa and power of two.
 #pragma once
 
+#include "core/range.h"
 #include "cuda/panel.cuh"
 
 namespace jaxinv::cuda {
@@ -34,24 +35,6 @@ __device__ __forceinline__ void move_numbers(int rows, int n, Get&& get, Put&& p
     }
   }
 }
-
-// Matrices near the ends of the floating-point range are multiplied by a power of two before their elimination
-// (cpu/range.h). Nearer to them than Range: rows are divided by their pivots here, and stay small.
-template <class R>
-struct FarRange {
-  static constexpr int kShift = sizeof(R) == 4 ? 24 : 96;
-  static constexpr R kUp = sizeof(R) == 4 ? R(0x1p24) : R(0x1p96);
-  static constexpr R kHuge = sizeof(R) == 4 ? R(0x1p111) : R(0x1p991);
-  static constexpr R kTiny = sizeof(R) == 4 ? R(0x1p-101) : R(0x1p-926);
-
-  // Exponent of the power of two for a matrix whose largest entry is `size`; 0 for most.
-  static __device__ __forceinline__ int shift(R size) {
-    return size > kHuge ? -kShift : size < kTiny && size > 0 ? kShift : 0;
-  }
-  static __device__ __forceinline__ R power(int shift) {
-    return shift > 0 ? kUp : shift < 0 ? 1 / kUp : R(1);
-  }
-};
 
 template <class R>
 struct SizeShared {

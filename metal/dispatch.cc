@@ -1,7 +1,6 @@
 #include "metal/dispatch.h"
 
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 
 #include "core/plan.h"

@@ -109,15 +109,13 @@ JAXINV_INLINE void inverse_simdgroup(InverseBuffers b, constant InverseParameter
       finite = finite && is_finite(row[j]);
     }
     const int shift = range_shift(group_max<lanes_per_matrix(kN)>(size));
-    if (shift) {
+    if (shift && has_row) {  // seldom: a loop
+      threadgroup typename Memory<V>::type* from = own + lane.i * stride;
+      for (int j = 0; j < n; ++j) from[j] = memory(scaled_in(number(from[j]), shift));
       JAXINV_UNROLL
-      for (int j = 0; j < kN; ++j) row[j] = scaled_in(row[j], shift);
+      for (int j = 0; j < kN; ++j) row[j] = j < n ? number(from[j]) : V(0);
     }
     eliminate_rows(n, row, lane);
-    if (shift) {
-      JAXINV_UNROLL
-      for (int j = 0; j < kN; ++j) row[j] = scaled_out(row[j], shift);
-    }
     if (p.with_info && mine && lane.i == 0) b.info[first + matrix] = lane.info;
     if (p.with_determinant) {
       store_simdgroup_determinant<V, lanes_per_matrix(kN)>(b, first + matrix, mine, n, lane, shift,
@@ -132,6 +130,10 @@ JAXINV_INLINE void inverse_simdgroup(InverseBuffers b, constant InverseParameter
         own[lane.step * stride + column] =
             memory(scalar::select(lane.info != 0, not_a_number<V>(), row[j]));
       }
+    }
+    threadgroup typename Memory<V>::type* to = own + lane.step * stride;
+    for (int j = 0; j < n && shift && has_row; ++j) {
+      to[j] = memory(scaled_out(number(to[j]), shift));
     }
     ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
     Span<V>::store(b.x, first * n * n, p.storage, count * n * n, at.lane, lanes, place, tile, false,

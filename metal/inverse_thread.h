@@ -64,15 +64,12 @@ JAXINV_INLINE void inverse_thread(InverseBuffers b, constant InverseParameters& 
       size = ::metal::max(size, size_bits(a[0][e / N][e % N]));
     }
     const int shift = range_shift(size);
-    if (shift) {
+    if (shift) {  // seldom: a loop
+      for (int e = 0; e < N * N; ++e) slot[e] = memory(scaled_in(number(slot[e]), shift));
       JAXINV_UNROLL
-      for (int e = 0; e < N * N; ++e) a[0][e / N][e % N] = scaled_in(a[0][e / N][e % N], shift);
+      for (int e = 0; e < N * N; ++e) a[0][e / N][e % N] = number(slot[e]);
     }
     scalar::small_inverse<N, scalar::Pivots::kGuarded>(a, pivots, swaps, info);
-    if (shift) {
-      JAXINV_UNROLL
-      for (int e = 0; e < N * N; ++e) a[0][e / N][e % N] = scaled_out(a[0][e / N][e % N], shift);
-    }
     if (mine) {
       if (p.with_info) b.info[first + at.lane] = info[0];
       if (p.with_determinant) {
@@ -84,6 +81,9 @@ JAXINV_INLINE void inverse_thread(InverseBuffers b, constant InverseParameters& 
       JAXINV_UNROLL
       for (int e = 0; e < N * N; ++e) {
         slot[e] = memory(scalar::select(info[0] != 0, not_a_number<V>(), a[0][e / N][e % N]));
+      }
+      for (int e = 0; e < N * N && shift; ++e) {
+        slot[e] = memory(scaled_out(number(slot[e]), shift));
       }
     }
     ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);

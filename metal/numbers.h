@@ -75,8 +75,8 @@ JAXINV_INLINE int size_bits(float x) {
 }
 JAXINV_INLINE int size_bits(Complex64 x) { return ::metal::max(size_bits(x.re), size_bits(x.im)); }
 
-// Exponent of the power of two that a matrix of this size is multiplied by before its elimination; 0 for most.
-// Near the ends of the range intermediate results would leave it where the inverse does not.
+// Exponent of the power of two that a matrix of this size is multiplied by before its elimination; 0 for most:
+// core/range.h, by the bits.
 JAXINV_INLINE int range_shift(int size) {
   return size > (111 + 127) << 23 ? -24 : size < (127 - 101) << 23 && size > 0 ? 24 : 0;
 }

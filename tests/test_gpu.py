@@ -53,13 +53,13 @@ def test_metal_kernels_as_cuda_give_the_bits_of_the_emulator(dtype, tmp_path_fac
         once(tmp_path_factory, "metal_as_cuda", build),
         once(tmp_path_factory, "metal", metal.build_program),
     )
-    for n in (1, 3, 6, 8, 12, 24, 32, 33, 64, 97):
+    for n in (1, 3, 8, 12, 32, 33, 64, 97):
         names, a = matrices.generate(n, dtype, 2)
         on_gpu, emulated = (metal.invert(program, a) for program in programs)
         matrices.assert_inverse(a, on_gpu[0], names)
         for x, y in zip(on_gpu, emulated, strict=True):
             np.testing.assert_array_equal(x, y)
-        if n <= 32:
+        if n in (3, 12, 32):
             on_gpu, emulated = (metal.triple_product(program, a, a[::-1].copy()) for program in programs)
             np.testing.assert_array_equal(on_gpu, emulated)
 

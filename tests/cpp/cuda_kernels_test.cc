@@ -1,7 +1,6 @@
-// The CUDA kernels on the SIMT emulator (or on a GPU, tests/cpp/gpu), by way of the launcher that ships: every n and dtype of the thread
-// and warp ranges, singular, NaN and badly scaled matrices among others, alone and in batches, over several
-// schedules. Arguments: number of seeds; a barrier to leave
-// out.
+// The CUDA kernels on the SIMT emulator (or on a GPU, tests/cpp/gpu), by way of the launcher that ships: every
+// n and dtype of the thread and warp ranges, singular, NaN and badly scaled matrices among others, alone and in
+// batches, over several schedules. Arguments: number of seeds; a barrier to leave out.
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -57,7 +56,17 @@ class Integers {
 };
 
 // What stands in one place of a test batch.
-enum class Kind { kGaussian, kZeroColumn, kNaN, kPermutation, kHuge, kTiny, kInf, kCount };
+enum class Kind {
+  kGaussian,
+  kZeroColumn,
+  kNaN,
+  kPermutation,
+  kFarApart,
+  kHuge,
+  kTiny,
+  kInf,
+  kCount
+};
 
 struct Case {
   Kind kind;
@@ -83,10 +92,13 @@ Case fill(Buffer& a, const Type& type, int64_t index, int64_t n, Kind kind,
   }
   if (kind == Kind::kNaN) a.set((index * n + row) * n + column, std::nan(""));
   if (kind == Kind::kInf) a.set((index * n + row) * n + column, HUGE_VAL);
-  if (kind == Kind::kPermutation) {
+  if (kind == Kind::kPermutation || kind == Kind::kFarApart) {
     for (int64_t i = 0; i < n; ++i) {
+      // Rows at both ends of the range, whose inverses are as far apart.
+      const Kind end = i == column ? Kind::kHuge : i == (column + 1) % n ? Kind::kTiny : kind;
+      const double entry = kind == Kind::kFarApart ? scale_of(type, end) : 1;
       for (int64_t j = 0; j < n; ++j) {
-        a.set((index * n + i) * n + j, j == (n - 1 - i + column) % n ? 1 : 0);
+        a.set((index * n + i) * n + j, j == (n - 1 - i + column) % n ? entry : 0);
       }
     }
   }
@@ -150,9 +162,12 @@ void check_matrix(const Type& type, int64_t n, int64_t index, const Case& expect
   const long double right = residual(in, x, n, type.epsilon);
   EXPECT((half ? std::max(left, right) : std::min(left, right)) <= 30, "%s: residuals %Lg %Lg",
          at.c_str(), left, right);
-  if (kind == Kind::kPermutation) {
+  if (kind == Kind::kPermutation || kind == Kind::kFarApart) {
     bool same = true;
-    for (int64_t i = 0; i < n * n; ++i) same &= x[i] == in[i % n * n + i / n];
+    for (int64_t i = 0; i < n * n; ++i) {
+      const Wide entry = in[i % n * n + i / n];
+      same &= x[i] == (entry == Wide(0) ? entry : Wide(1) / entry);
+    }
     EXPECT(same, "%s", at.c_str());
   }
   Wide mantissa;

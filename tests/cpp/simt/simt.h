@@ -1,4 +1,5 @@
-// A small SIMT emulator: CUDA kernels run on the CPU, from the very files that ship.
+// A small SIMT emulator: CUDA kernels run on the CPU, from the very files that ship. Metal's do by way of
+// tests/cpp/msl.
 //
 // A grid runs block by block, in a seeded random order. Each thread of a block is a fiber; at any time one
 // runs, until its next rendezvous (a barrier, a shuffle, a vote, a reduction), then another one that may,
