@@ -141,7 +141,7 @@ struct CopyProblem {
   void* dst;
 };
 
-// The entry points every backend has: cpu/launch.cc, cuda/launch.cu, metal/launch.mm. `Context`
+// The entry points every backend has: cpu/launch.cc, cuda/launch.cu, metal/launch.cc. `Context`
 // says where to run (a thread pool, a stream, a queue) and is defined by the backend. Throws
 // std::exception; no other failure: what is wrong with a matrix is its `info`.
 namespace cpu {

@@ -133,14 +133,16 @@ JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile) {
     V(every_second<1>(low, high)).store(tile + W);
     return;
   }
-  if (fills_lane<R, W>(reals)) {
-    typename V::Raw v[4];
-    JAXINV_UNROLL
-    for (int i = 0; i < 4; ++i) v[i] = V::load(src + i * W).v;
-    transpose_lanes<W>(v);
-    JAXINV_UNROLL
-    for (int e = 0; e < 4; ++e) V(v[e]).store(tile + e * W);
-    return;
+  if constexpr (fills_lane<R, W>(4)) {  // clang checks the shuffles of what never runs, too
+    if (reals == 4) {
+      typename V::Raw v[4];
+      JAXINV_UNROLL
+      for (int i = 0; i < 4; ++i) v[i] = V::load(src + i * W).v;
+      transpose_lanes<W>(v);
+      JAXINV_UNROLL
+      for (int e = 0; e < 4; ++e) V(v[e]).store(tile + e * W);
+      return;
+    }
   }
   for_chunks<W>(
       reals,
@@ -171,14 +173,16 @@ JAXINV_INLINE void store_lanes(const R* tile, int64_t reals, R* dst) {
     V(alternate<true>(re, im)).store(dst + W);
     return;
   }
-  if (fills_lane<R, W>(reals)) {
-    typename V::Raw v[4];
-    JAXINV_UNROLL
-    for (int e = 0; e < 4; ++e) v[e] = V::load(tile + e * W).v;
-    transpose_lanes<W>(v);
-    JAXINV_UNROLL
-    for (int i = 0; i < 4; ++i) V(v[i]).store(dst + i * W);
-    return;
+  if constexpr (fills_lane<R, W>(4)) {  // clang checks the shuffles of what never runs, too
+    if (reals == 4) {
+      typename V::Raw v[4];
+      JAXINV_UNROLL
+      for (int e = 0; e < 4; ++e) v[e] = V::load(tile + e * W).v;
+      transpose_lanes<W>(v);
+      JAXINV_UNROLL
+      for (int i = 0; i < 4; ++i) V(v[i]).store(dst + i * W);
+      return;
+    }
   }
   for_chunks<W>(
       reals,
