@@ -76,6 +76,7 @@ def _with_torch(case: Case, gaussian: Callable) -> Callable:
 # Peer -> (case, shape -> Gaussian matrices) -> a call of loss and gradient.
 PEERS: dict[str, Callable[[Case, Callable], Callable[[], object]]] = {
     "jaxinv": lambda case, gaussian: _with_jax(_OURS, case, gaussian),
+    "jaxinv-1": lambda case, gaussian: _with_jax(_OURS, case, gaussian),
     "jnp": lambda case, gaussian: _with_jax(_JNP, case, gaussian),
     "jnp-1": lambda case, gaussian: _with_jax(_JNP, case, gaussian),
     "torch": _with_torch,
