@@ -127,12 +127,62 @@ Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, const DeviceLimits& limi
   return n <= block_max(dtype, limits.shared_bytes) ? Algorithm::kBlock : Algorithm::kGrid;
 }
 
+// Of triangles and positive definite matrices.
+Algorithm algorithm_structured(Backend backend, Op op, int64_t n, DType dtype,
+                               Structure structure) {
+  if (backend != Backend::kCpu) return Algorithm::kPortable;
+  const bool lanes = n <= (op == Op::kInverse ? triangle_lanes_max(dtype) : kLuLanesMax);
+  if (op == Op::kInverse) return lanes ? Algorithm::kLanes : Algorithm::kBlocked;
+  if (is_triangular(structure)) {
+    return op == Op::kSolve ? lanes ? Algorithm::kLanes : Algorithm::kBlocked
+                            : Algorithm::kPortable;
+  }
+  if (op == Op::kSolve) return lanes ? Algorithm::kLanes : Algorithm::kPortable;
+  if (op == Op::kDeterminant && lanes) return Algorithm::kLanes;
+  return Algorithm::kBlocked;
+}
+
+Plan plan_structured(Backend backend, Op op, int64_t n, DType dtype, Structure structure,
+                     Algorithm algorithm) {
+  if (n == 0) return {algorithm, "portable", "XLA", "n = 0: there is nothing to compute"};
+  const int max = op == Op::kInverse ? triangle_lanes_max(dtype) : kLuLanesMax;
+  const std::string edge = std::to_string(max), small = "n <= " + edge + ": ",
+                    large = "n > " + edge + ": ";
+  if (backend != Backend::kCpu) {
+    return {algorithm, "portable", "XLA",
+            "jaxinv has kernels of structured matrices on the CPU only"};
+  }
+  if (algorithm == Algorithm::kPortable) {
+    return {algorithm, "portable", "XLA", large + "solved by its factors"};
+  }
+  if (op == Op::kLuSolve) {
+    return {algorithm, "forward and back substitution, right-hand sides in SIMD vectors",
+            "cpu/lu_solve", "any n: register tiles of rows by right-hand sides"};
+  }
+  const std::string what = is_pos(structure) ? "L D Lᴴ without pivoting" : "substitution";
+  if (algorithm == Algorithm::kLanes) {
+    return {algorithm, what + ", one matrix per SIMD lane", "cpu/triangle_lanes",
+            small + "the lanes of a vector work on as many matrices, and no pivot is searched for"};
+  }
+  if (is_triangular(structure)) {
+    return {algorithm, what + ", right-hand sides or columns in SIMD vectors", "cpu/triangle_solve",
+            large + "register tiles of rows by columns, with no zeros of the other triangle"};
+  }
+  if (op == Op::kInverse) {
+    return {algorithm, "blocked L D Lᴴ, inverse of L, and their product", "cpu/positive_blocked",
+            large + "no pivot is searched for; register tiles, one triangle of the product"};
+  }
+  return {algorithm, "blocked L D Lᴴ without pivoting", "cpu/lu_blocked",
+          large + "panels of columns, then register-tiled rank-k updates of the rest"};
+}
+
 }  // namespace
 
 Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure,
                     const DeviceLimits& limits) {
   if (backend == Backend::kMetal || n == 0) return Algorithm::kPortable;
-  if (structure != Structure::kGeneral) return Algorithm::kPortable;
+  if (structure != Structure::kGeneral)
+    return algorithm_structured(backend, op, n, dtype, structure);
   if (backend == Backend::kCuda) return algorithm_cuda(op, n, dtype, limits);
   if (op == Op::kTripleProduct) {
     return n <= kTripleProductMax ? Algorithm::kLanes : Algorithm::kPortable;
@@ -155,9 +205,8 @@ int64_t workspace(Backend backend, Op op, int64_t n, DType dtype, Structure stru
 Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
   const Algorithm chosen = algorithm(backend, op, n, dtype, structure);
   Plan answer;
-  if (structure != Structure::kGeneral && chosen == Algorithm::kPortable) {
-    return {chosen, "portable", "XLA", "no native kernel of this structure"};
-  }
+  if (structure != Structure::kGeneral)
+    return plan_structured(backend, op, n, dtype, structure, chosen);
   switch (backend) {
     case Backend::kCpu:
       answer = plan_cpu(op, n, dtype, chosen);

@@ -11,10 +11,10 @@ enum class Op { kInverse, kTripleProduct, kSolve, kLuFactor, kLuSolve, kDetermin
 // What is known of a matrix, and what is read of it: all; the upper or lower triangle of a Hermitian positive
 // definite one; that triangle alone.
 enum class Structure { kGeneral, kPosUpper, kPosLower, kUpper, kLower };
-constexpr bool is_pos(Structure s) {
+static constexpr bool is_pos(Structure s) {
   return s == Structure::kPosUpper || s == Structure::kPosLower;
 }
-constexpr bool is_triangular(Structure s) {
+static constexpr bool is_triangular(Structure s) {
   return s == Structure::kUpper || s == Structure::kLower;
 }
 
@@ -29,6 +29,11 @@ constexpr int inverse_columns_max(DType dtype) {
 }
 // LU, and whole systems, with one matrix per SIMD lane: above, blocked.
 constexpr int kLuLanesMax = 16;
+// Inverses of triangles and positive definite matrices with one matrix per SIMD lane: above, the tile leaves the
+// nearest cache.
+constexpr int triangle_lanes_max(DType dtype) {
+  return dtype == DType::kC64 || dtype == DType::kC128 ? 16 : 32;
+}
 // Triple products in one pass: above, two matrix products.
 constexpr int kTripleProductMax = 32;
 
@@ -103,6 +108,8 @@ struct LuSolveProblem {
   const int32_t* permutation;
   const void* b;
   void* x;
+  Structure structure = Structure::kGeneral;  // a triangle: `lu` is the matrix itself, read there
+  int32_t* info = nullptr;                    // of a triangle, may be null
 };
 
 // op(a) x = b. `info` may be null.

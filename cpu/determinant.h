@@ -53,12 +53,26 @@ JAXINV_INLINE void determinant(int64_t n, Pivot&& pivot_at, Index odd, V& mantis
   mantissa = select(odd, -mantissa, mantissa);
 }
 
-// The mantissa of a matrix of `count` numbers whose elimination failed: 0 when its pivot was
-// exactly zero and every entry is finite, NaN otherwise.
+// Whether an entry is read.
+inline bool reads(Structure structure, int64_t row, int64_t column) {
+  if (structure == Structure::kUpper || structure == Structure::kPosUpper) return row <= column;
+  return structure == Structure::kGeneral || row >= column;
+}
+
+// The mantissa of an n × n matrix whose elimination failed: 0 when its pivot was exactly zero and every entry
+// that is read is finite, NaN otherwise.
 template <class S, class R = typename Storage<S>::R>
-JAXINV_INLINE R failed_mantissa(const S* a, int64_t count, bool zero_pivot) {
+JAXINV_INLINE R failed_mantissa(const S* a, int64_t n, Structure structure, bool zero_pivot) {
   R sum = 0;  // stays zero while x - x does: NaN for NaN and Inf
-  for (int64_t i = 0; i < count; ++i) {
+  for (int64_t i = 0; i < n * n; ++i) {
+    const int64_t row = i / n, column = i % n;
+    if (!reads(structure, row, column)) continue;
+    if constexpr (Storage<S>::kParts == 2) {
+      if (is_pos(structure) && row == column) {
+        sum += a[i].re - a[i].re;
+        continue;
+      }
+    }
     if constexpr (kIsHalf<S>) {
       sum += to_float(a[i]) - to_float(a[i]);
     } else if constexpr (Storage<S>::kParts == 2) {
@@ -100,7 +114,9 @@ JAXINV_INLINE void store_group_by_products(const InverseProblem& p, int64_t inde
       R pivot[V::kParts * V::W];
       pivots[info.v[lane] - 1].store(pivot);
       bool zero = pivot[lane] == 0 && (V::kParts == 1 || pivot[(V::kParts - 1) * V::W + lane] == 0);
-      special = failed_mantissa<R>(a + matrix * reals, reals, zero);
+      using S = std::conditional_t<V::kParts == 2, ComplexOf<R>, R>;
+      special = failed_mantissa(reinterpret_cast<const S*>(a) + matrix * p.n * p.n, p.n,
+                                p.structure, zero);
     }
     for (int part = 0; part < V::kParts; ++part) {
       out[matrix * V::kParts + part] = failed ? special : values[part * V::W + lane];
@@ -127,8 +143,8 @@ void store_by_products(const InverseProblem& p, int64_t index, int64_t info,
   if (info) {
     bool zero = true;
     for (int part = 0; part < P; ++part) zero &= pivots[(info - 1) * P + part] == 0;
-    const int64_t count = p.n * p.n;
-    R value = failed_mantissa<S>(static_cast<const S*>(p.a) + index * count, count, zero);
+    const S* a = static_cast<const S*>(p.a) + index * p.n * p.n;
+    R value = failed_mantissa<S>(a, p.n, p.structure, zero);
     for (int part = 0; part < P; ++part) out[part] = value;
     p.exponent[index] = 0;
     return;

@@ -21,6 +21,10 @@ struct KernelSet {
   size_t (*inverse_columns_scratch)(DType, int64_t n);
   size_t (*inverse_blocked_scratch)(DType, int64_t n);
   size_t (*triple_product_lanes_scratch)(DType, int64_t n);
+  size_t (*inverse_triangle_lanes_scratch)(DType, int64_t n);
+  size_t (*inverse_triangle_scratch)(DType, int64_t n);
+  size_t (*inverse_positive_scratch)(DType, int64_t n);
+  size_t (*solve_triangle_lanes_scratch)(DType, int64_t n, int64_t columns);
   size_t (*lu_lanes_scratch)(DType, int64_t n);
   size_t (*lu_blocked_scratch)(DType, int64_t n);
   size_t (*lu_solve_scratch)(DType, int64_t n, int64_t columns);
@@ -29,14 +33,19 @@ struct KernelSet {
   int64_t (*lu_solve_parts)(DType, int64_t n, int64_t columns);
   // Matrices begin … end − 1 of the batch.
   void (*inverse_lanes)(const InverseProblem&, int64_t begin, int64_t end, void* scratch);
+  void (*inverse_triangle_lanes)(const InverseProblem&, int64_t begin, int64_t end, void* scratch);
   void (*inverse_columns)(const InverseProblem&, int64_t begin, int64_t end, void* scratch);
   void (*triple_product_lanes)(const TripleProductProblem&, int64_t begin, int64_t end,
                                void* scratch);
   void (*lu_lanes)(const LuProblem&, int64_t begin, int64_t end, void* scratch);
   void (*solve_lanes)(const SolveProblem&, int64_t begin, int64_t end, void* scratch);
+  void (*solve_triangle_lanes)(const SolveProblem&, int64_t begin, int64_t end, void* scratch);
+  // One matrix of the batch, a triangle of it.
+  void (*inverse_triangle)(const InverseProblem&, int64_t index, void* scratch);
   // One part of the right-hand sides of one matrix.
   void (*lu_solve)(const LuSolveProblem&, int64_t index, int64_t part, void* scratch);
   // One matrix of the batch; `team` (may be null) shares its trailing updates.
+  void (*inverse_positive)(const InverseProblem&, int64_t index, void* scratch, const Team* team);
   void (*inverse_blocked)(const InverseProblem&, int64_t index, void* scratch, const Team* team);
   void (*lu_blocked)(const LuProblem&, int64_t index, void* scratch, const Team* team);
 };

@@ -8,7 +8,10 @@
 #include "cpu/lu_blocked.h"
 #include "cpu/lu_lanes.h"
 #include "cpu/lu_solve.h"
+#include "cpu/positive_blocked.h"
 #include "cpu/solve_lanes.h"
+#include "cpu/triangle_lanes.h"
+#include "cpu/triangle_solve.h"
 #include "cpu/triple_product_lanes.h"
 #include "cpu/widened.h"
 
@@ -51,6 +54,36 @@ const KernelSet JAXINV_KERNEL_SET = {
     },
     [](DType dtype, int64_t n) {
       size_t bytes = 0;
+      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        bytes = JAXINV_NAMESPACE::inverse_triangle_lanes_scratch<decltype(s)>(n);
+      });
+      return bytes;
+    },
+    [](DType dtype, int64_t n) {
+      size_t bytes = 0;
+      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        bytes = JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
+            n, [&](auto r) { return JAXINV_NAMESPACE::inverse_triangle_scratch<decltype(r)>(n); });
+      });
+      return bytes;
+    },
+    [](DType dtype, int64_t n) {
+      size_t bytes = 0;
+      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        bytes = JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
+            n, [&](auto r) { return JAXINV_NAMESPACE::inverse_positive_scratch<decltype(r)>(n); });
+      });
+      return bytes;
+    },
+    [](DType dtype, int64_t n, int64_t columns) {
+      size_t bytes = 0;
+      JAXINV_NAMESPACE::with_computed(dtype, [&](auto s) {
+        bytes = JAXINV_NAMESPACE::solve_triangle_lanes_scratch<decltype(s)>(n, columns);
+      });
+      return bytes;
+    },
+    [](DType dtype, int64_t n) {
+      size_t bytes = 0;
       JAXINV_NAMESPACE::with_computed(
           dtype, [&](auto s) { bytes = JAXINV_NAMESPACE::lu_lanes_scratch<decltype(s)>(n); });
       return bytes;
@@ -88,6 +121,15 @@ const KernelSet JAXINV_KERNEL_SET = {
       });
     },
     [](const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
+      JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
+        if (is_pos(p.structure)) {
+          return JAXINV_NAMESPACE::inverse_triangle_lanes<true, decltype(s)>(p, begin, end,
+                                                                             scratch);
+        }
+        JAXINV_NAMESPACE::inverse_triangle_lanes<false, decltype(s)>(p, begin, end, scratch);
+      });
+    },
+    [](const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
       JAXINV_NAMESPACE::with_widened(p, begin, end, scratch, [&](auto s, auto... rest) {
         JAXINV_NAMESPACE::inverse_columns<decltype(s)>(rest...);
       });
@@ -107,10 +149,35 @@ const KernelSet JAXINV_KERNEL_SET = {
         JAXINV_NAMESPACE::solve_lanes<decltype(s)>(p, begin, end, scratch);
       });
     },
+    [](const SolveProblem& p, int64_t begin, int64_t end, void* scratch) {
+      JAXINV_NAMESPACE::with_computed(p.dtype, [&](auto s) {
+        if (is_pos(p.structure)) {
+          return JAXINV_NAMESPACE::solve_triangle_lanes<true, decltype(s)>(p, begin, end, scratch);
+        }
+        JAXINV_NAMESPACE::solve_triangle_lanes<false, decltype(s)>(p, begin, end, scratch);
+      });
+    },
+    [](const InverseProblem& p, int64_t index, void* scratch) {
+      JAXINV_NAMESPACE::with_widened(
+          p, index, index + 1, scratch,
+          [&](auto s, const InverseProblem& q, int64_t begin, int64_t, void* rest) {
+            JAXINV_NAMESPACE::inverse_triangle<decltype(s)>(q, begin, rest);
+          });
+    },
     [](const LuSolveProblem& p, int64_t index, int64_t part, void* scratch) {
       JAXINV_NAMESPACE::with_computed(p.dtype, [&](auto s) {
+        if (is_triangular(p.structure)) {
+          return JAXINV_NAMESPACE::triangle_solve<decltype(s)>(p, index, part, scratch);
+        }
         JAXINV_NAMESPACE::lu_solve<decltype(s)>(p, index, part, scratch);
       });
+    },
+    [](const InverseProblem& p, int64_t index, void* scratch, const Team* team) {
+      JAXINV_NAMESPACE::with_widened(
+          p, index, index + 1, scratch,
+          [&](auto s, const InverseProblem& q, int64_t begin, int64_t, void* rest) {
+            JAXINV_NAMESPACE::inverse_positive<decltype(s)>(q, begin, rest, team);
+          });
     },
     [](const InverseProblem& p, int64_t index, void* scratch, const Team* team) {
       JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {

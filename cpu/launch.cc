@@ -125,9 +125,32 @@ void for_matrices(const ThreadPool& pool, int64_t n, int64_t batch, double flop,
 void launch(const InverseProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
   int64_t bytes = p.n * p.n * element_bytes(p.dtype);
-  advise_huge_pages(p.x, bytes * p.batch);
+  if (p.x) advise_huge_pages(p.x, bytes * p.batch);
   const KernelSet& kernels = kernel_set();
-  switch (algorithm(Backend::kCpu, Op::kInverse, p.n, p.dtype, p.structure)) {
+  const Algorithm chosen = algorithm(Backend::kCpu, Op::kInverse, p.n, p.dtype, p.structure);
+  if (p.structure != Structure::kGeneral && chosen == Algorithm::kLanes) {
+    return for_blocks(context.pool, p.batch, bytes, kLaneGroup, cube(p.n),
+                      kernels.inverse_triangle_lanes_scratch(p.dtype, p.n),
+                      [&](int64_t begin, int64_t end, void* scratch) {
+                        kernels.inverse_triangle_lanes(p, begin, end, scratch);
+                      });
+  }
+  if (is_triangular(p.structure)) {
+    // Never a team: one task a matrix.
+    return for_matrices(context.pool, 0, p.batch, cube(p.n) / 3,
+                        kernels.inverse_triangle_scratch(p.dtype, p.n),
+                        [&](int64_t index, void* scratch, const Team*) {
+                          kernels.inverse_triangle(p, index, scratch);
+                        });
+  }
+  if (is_pos(p.structure)) {
+    return for_matrices(context.pool, p.n, p.batch, cube(p.n),
+                        kernels.inverse_positive_scratch(p.dtype, p.n),
+                        [&](int64_t index, void* scratch, const Team* team) {
+                          kernels.inverse_positive(p, index, scratch, team);
+                        });
+  }
+  switch (chosen) {
     case Algorithm::kLanes:
       return for_blocks(context.pool, p.batch, bytes, kLaneGroup, 2 * cube(p.n),
                         kernels.inverse_lanes_scratch(p.dtype, p.n),
@@ -166,6 +189,11 @@ void launch(const LuProblem& p, const Context& context) {
   const int64_t bytes = p.n * p.n * element_bytes(p.dtype);
   if (p.lu) advise_huge_pages(p.lu, bytes * p.batch);
   const KernelSet& kernels = kernel_set();
+  if (is_pos(p.structure) && !p.lu && p.n <= kLuLanesMax) {
+    return launch(InverseProblem{p.dtype, p.structure, p.n, p.batch, p.a, nullptr, p.info,
+                                 p.mantissa, p.exponent},
+                  context);
+  }
   const double flop = 2 * cube(p.n) / 3;
   if (algorithm(Backend::kCpu, Op::kLuFactor, p.n, p.dtype, p.structure) == Algorithm::kLanes) {
     return for_blocks(context.pool, p.batch, bytes, kLaneGroup, flop,
@@ -196,10 +224,23 @@ void launch(const LuSolveProblem& p, const Context& context) {
 
 void launch(const SolveProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
+  const bool few = p.n <= kLuLanesMax && p.columns <= kLuLanesMax;
+  if (is_triangular(p.structure) && !few) {
+    return launch(LuSolveProblem{p.dtype, p.transpose, p.n, p.columns, p.batch, p.a, nullptr, p.b,
+                                 p.x, p.structure, p.info},
+                  context);
+  }
   const int64_t element = element_bytes(p.dtype);
   advise_huge_pages(p.x, p.batch * p.n * p.columns * element);
   const KernelSet& kernels = kernel_set();
   const double flop = 2 * cube(p.n) / 3 + 2.0 * p.n * p.n * p.columns;
+  if (p.structure != Structure::kGeneral) {
+    return for_blocks(context.pool, p.batch, p.n * (p.n + p.columns) * element, kLaneGroup, flop,
+                      kernels.solve_triangle_lanes_scratch(p.dtype, p.n, p.columns),
+                      [&](int64_t begin, int64_t end, void* scratch) {
+                        kernels.solve_triangle_lanes(p, begin, end, scratch);
+                      });
+  }
   for_blocks(context.pool, p.batch, p.n * (p.n + p.columns) * element, kLaneGroup, flop,
              kernels.solve_lanes_scratch(p.dtype, p.n, p.columns),
              [&](int64_t begin, int64_t end, void* scratch) {

@@ -81,28 +81,31 @@ int64_t find_lu_pivot(const B& b, const typename B::R* column, int64_t k) {
   return lowest_where_largest(best, row);
 }
 
-// Step c of the panel of columns k …: pivot search, row exchange, multipliers. They go into the column and, zero
+// Step c of the panel of columns k …: pivot search and row exchange (none where `positive`), multipliers. They go into the column and, zero
 // in the rows that have had their step, to `factors`. Returns false where the pivot is bad.
 template <class B>
-bool find_multipliers(B& b, int64_t k, int64_t width, int64_t c) {
+bool find_multipliers(B& b, int64_t k, int64_t width, int64_t c, bool positive) {
   using V = typename B::V;
   using R = typename B::R;
   using Index = typename B::Index;
   using I = typename Types<V>::Real::I;
   const int64_t stride = b.rows * B::P, step = k + c;
   R* column = b.panel + c * stride;
-  const int64_t row = find_lu_pivot(b, column, step);
+  const int64_t row = positive ? step : find_lu_pivot(b, column, step);
   b.swap[step] = row;
   if (row != step) {
     exchange(b.origin[step], b.origin[row]);
     swap_panel_rows(b, b.panel, width, step, row);
     swap_panel_rows(b, b.factors, c, step, row);
   }
+  if constexpr (B::P == 2) {
+    if (positive) column[B::at(step) + B::W] = 0;
+  }
   const V pivot = broadcast_number<B>(column + B::at(step));
   for (int part = 0; part < B::P; ++part) {
     b.pivots[step * B::P + part] = column[B::at(step) + part * B::W];
   }
-  if (bad_pivot(pivot).v[0]) return false;
+  if (bad_pivot(pivot).v[0] || (positive && column[B::at(step)] < 0)) return false;
   // Dividing by way of an exact power of two: a denormal pivot must not make 0 · inf.
   const auto scale = pivot_scale(pivot);
   const V inverse = reciprocal(pivot * scale);
@@ -120,9 +123,9 @@ bool find_multipliers(B& b, int64_t k, int64_t width, int64_t c) {
 
 // kSteps steps on their own columns, then on those behind them. Returns the first bad step or 0.
 template <int kSteps, class B>
-int64_t factor_steps(B& b, int64_t k, int64_t width, int64_t first) {
+int64_t factor_steps(B& b, int64_t k, int64_t width, int64_t first, bool positive) {
   for (int64_t c = first; c < first + kSteps; ++c) {
-    if (!find_multipliers(b, k, width, c)) return k + c + 1;
+    if (!find_multipliers(b, k, width, c, positive)) return k + c + 1;
     apply_lu_steps_between<1>(b, k, c, c + 1, first + kSteps);
   }
   apply_lu_steps_between<kSteps>(b, k, first, first + kSteps, width);
@@ -130,10 +133,11 @@ int64_t factor_steps(B& b, int64_t k, int64_t width, int64_t first) {
 }
 
 template <class B>
-int64_t factor_panel(B& b, int64_t k, int64_t width) {
+int64_t factor_panel(B& b, int64_t k, int64_t width, bool positive) {
   int64_t first = 0, info = 0;
-  for (; first + 4 <= width && !info; first += 4) info = factor_steps<4>(b, k, width, first);
-  for (; first < width && !info; ++first) info = factor_steps<1>(b, k, width, first);
+  for (; first + 4 <= width && !info; first += 4)
+    info = factor_steps<4>(b, k, width, first, positive);
+  for (; first < width && !info; ++first) info = factor_steps<1>(b, k, width, first, positive);
   return info;
 }
 
@@ -250,15 +254,32 @@ void store_rows(const B& b, S* dst) {
   }
 }
 
-template <class S>
-void lu_blocked(const LuProblem& p, int64_t index, void* scratch, const cpu::Team* team) {
-  using B = Blocked<S>;
+// The other triangle of a Hermitian matrix, from the one that is read.
+template <class B>
+void mirror_triangle(const B& b, bool upper) {
+  const int64_t stride = b.columns * B::P;
+  for (int64_t i = 0; i < b.n; ++i) {
+    for (int64_t j = 0; j < i; ++j) {
+      typename B::R* low = b.a + i * stride + B::at(j);
+      typename B::R* high = b.a + j * stride + B::at(i);
+      if (!upper) exchange(low, high);  // pointers: from high to low
+      low[0] = high[0];
+      if constexpr (B::P == 2) low[B::W] = -high[B::W];
+    }
+    if constexpr (B::P == 2) b.a[i * stride + B::at(i) + B::W] = 0;
+  }
+}
+
+// Factors matrix `index`, in its padded copy where `keep` is set. Returns info; shift: what it was scaled by.
+template <class S, class B>
+int64_t factor_blocked(const LuProblem& p, int64_t index, B& b, bool keep, int& shift,
+                       const cpu::Team* team) {
   using R = typename B::R;
   const int64_t n = p.n;
-  B b(n);
-  b.place(scratch);
+  const bool positive = is_pos(p.structure);
   const R largest = load_matrix(static_cast<const S*>(p.a) + index * n * n, b);
-  const int shift = p.lu ? 0 : Range<R>::shift(largest);
+  if (positive) mirror_triangle(b, p.structure == Structure::kPosUpper);
+  shift = p.permutation ? 0 : Range<R>::shift(largest);
   if (shift) {
     const R scale = Range<R>::power(shift);
     for (int64_t i = 0; i < b.rows * b.columns * B::P; ++i) b.a[i] *= scale;
@@ -268,15 +289,25 @@ void lu_blocked(const LuProblem& p, int64_t index, void* scratch, const cpu::Tea
   for (int64_t k = 0; k < n && !info; k += b.panel_width) {
     const int64_t width = n - k < b.panel_width ? n - k : b.panel_width;
     move_panel<false>(b, k, width, k);
-    info = factor_panel(b, k, width);
+    info = factor_panel(b, k, width, positive);
     if (info) break;
-    if (p.lu) exchange_rows(b, k, width, 0, k);
+    if (keep) exchange_rows(b, k, width, 0, k);
     if (k + width < n) {
       exchange_rows(b, k, width, k + width, b.columns);
       update_behind(b, k, width, team);
     }
-    if (p.lu) move_panel<true>(b, k, width, k);
+    if (keep) move_panel<true>(b, k, width, k);
   }
+  return info;
+}
+
+template <class S>
+void lu_blocked(const LuProblem& p, int64_t index, void* scratch, const cpu::Team* team) {
+  const int64_t n = p.n;
+  Blocked<S> b(n);
+  b.place(scratch);
+  int shift;
+  const int64_t info = factor_blocked<S>(p, index, b, p.lu, shift, team);
   bool odd = false;
   for (int64_t k = 0; k < n && !info; ++k) odd ^= b.swap[k] != k;
   if (p.lu) {
@@ -284,8 +315,8 @@ void lu_blocked(const LuProblem& p, int64_t index, void* scratch, const cpu::Tea
     info ? fill_nan(lu, n * n) : store_rows(b, lu);
     for (int64_t i = 0; i < n; ++i) p.permutation[index * n + i] = int32_t(b.origin[i]);
   }
-  const InverseProblem by_products{p.dtype, Structure::kGeneral, n,         p.batch, p.a, nullptr,
-                                   p.info,  p.mantissa,          p.exponent};
+  const InverseProblem by_products{p.dtype, p.structure, n,          p.batch,   p.a,
+                                   nullptr, p.info,      p.mantissa, p.exponent};
   store_by_products<S>(by_products, index, info, b.pivots, odd, shift);
 }
 

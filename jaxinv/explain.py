@@ -11,8 +11,7 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxinv import _native
-from jaxinv._ops.structure import TRIANGULAR
-from jaxinv.linalg.check import DTYPES, structure
+from jaxinv.linalg.check import DTYPES, TRIANGULAR, structure
 from jaxinv.linalg.solve import FUSED_MAX
 
 # The operations that serve a public function: what each does, its name, matrices that it reads and writes.

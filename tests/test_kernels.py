@@ -28,7 +28,7 @@ def _programs(compiler, folder, kernel_set, flags):
         *(f"-DJAXINV_NAMESPACE={name}", f"-DJAXINV_KERNEL_SET={kernel_set}"),
     ]
     kernels = build(compiler, folder, ["cpu/kernels.cc"], [*flags, "-c"], "kernels.o")
-    for test in ("kernels_test", "systems_test"):
+    for test in ("kernels_test", "systems_test", "structures_test"):
         yield build(compiler, folder, [f"tests/cpp/{test}.cc", str(kernels)], flags, test)
 
 

@@ -143,7 +143,7 @@ def test_accuracy(path, structure, n, dtype, flushes):
 
 
 @structures
-@pytest.mark.parametrize("n", (1, 2, 5, 20))
+@pytest.mark.parametrize("n", (1, 5, 20))
 @pytest.mark.portable(n=(5,))
 def test_info_and_nan(path, structure, n):
     """Each kind of failure, in the middle of a batch; its neighbours are as without it."""
@@ -168,11 +168,11 @@ def test_info_and_nan(path, structure, n):
         a = np.eye(n, dtype=dtype)
         a[k, k] = -1
         bad.append(a), infos.append(k + 1), dets.append(np.nan)
-    a = np.eye(n, dtype=dtype)
-    a[0, 0], a[place] = 0, np.nan if structure != "diagonal" else a[place]
-    bad.append(a), infos.append(1), dets.append(0 if structure == "diagonal" and n > 1 else np.nan)
-    if n == 1:
-        infos[-1], dets[-1] = 1, np.nan if structure != "diagonal" else 0
+    if n > 1:  # a zero, and behind it a NaN
+        a = np.eye(n, dtype=dtype)
+        a[0, 0] = 0
+        a[place] = np.nan if structure != "diagonal" else a[place]
+        bad.append(a), infos.append(1), dets.append(np.nan if structure != "diagonal" else 0)
     batch = hide(structure, np.concatenate([good, np.stack(bad), good]))
     x, info = jaxinv.inv_ex(batch, **options)
     y, same = jaxinv.solve_ex(batch, np.ones((n, 1), dtype), **options)

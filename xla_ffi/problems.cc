@@ -108,7 +108,7 @@ xffi::Error decode_solve(xffi::AnyBuffer a, xffi::AnyBuffer b, xffi::RemainingRe
   std::optional<Structure> known =
       supported(Backend::kCpu, Op::kSolve, matrices.n, *dtype, structure);
   if (!known) return unsupported(kSolve, "structure");
-  if (!is_triangular(*known) && (matrices.n > kLuLanesMax || columns > kLuLanesMax)) {
+  if (*known == Structure::kGeneral && (matrices.n > kLuLanesMax || columns > kLuLanesMax)) {
     return unsupported(kSolve, "size");
   }
   if (results.size() != size_t(1 + with_info)) return unsupported(kSolve, "number of results");

@@ -5,13 +5,15 @@ solves once more: for small matrices that costs less than to write factors and r
 which need no factorisation, are solved so whatever their size.
 """
 
+import functools
+
 import jax
 from jax import lax
 from jax import numpy as jnp
 
 from jaxinv._ops import diagonal, elimination
 from jaxinv._ops.lu import fold, lu_factor, lu_solve, right_hand_side, solve_series, unfold
-from jaxinv._ops.structure import TRIANGULAR, bad_column, is_pos, triangular_solve, view
+from jaxinv._ops.structure import TRIANGULAR, is_pos, triangular_solve, view
 from jaxinv._primitive import Operation, define
 
 FUSED_MAX = 16  # largest n, and most right-hand sides, of the fused operation
@@ -52,32 +54,38 @@ def _transpose(ct, index, operands, *, structure, transpose, with_info):
     return ct_b
 
 
-def _solution(a, *, structure, transpose):
-    """(b -> x with op(a) x = b, info), for any number of right-hand sides by what is done once to a."""
-    if structure in TRIANGULAR:
-        static = {"structure": structure, "transpose": transpose, "with_info": False}
-        return lambda b: solve(a, b, **static)[0], bad_column(a, structure)
+def is_direct(a: jax.Array, structure: str) -> bool:
+    """Whether each right-hand side, however many there are, is solved for without factors in memory."""
+    return structure in TRIANGULAR or (is_pos(structure) and a.shape[-1] <= FUSED_MAX)
+
+
+def _solution(a, *, structure, transpose, with_info):
+    """b -> the results of `solve`, for any number of right-hand sides; what is done to a is done once."""
+    static = {"structure": structure, "transpose": transpose}
+    if is_direct(a, structure):
+        return functools.partial(solve, a, **static, with_info=with_info)
     lu, permutation, info = lu_factor(a, structure=structure)
-    factors = a, lu, permutation
-    return lambda b: lu_solve(*factors, b, structure=structure, transpose=transpose)[0], info
+
+    def solution(b):
+        x = lu_solve(a, lu, permutation, b, **static)
+        return [*x, info] if with_info else x
+
+    return solution
 
 
 @solve.def_jet
 def _jet(primals, series, *, structure, transpose, with_info):
     a, b = primals
-    solution, info = _solution(a, structure=structure, transpose=transpose)
-    x, x_series = solve_series(solution, series[0], b, series[1], structure, transpose)
-    return x + [info] * with_info, x_series + [None] * with_info
+    solution = _solution(a, structure=structure, transpose=transpose, with_info=with_info)
+    _, x_series = solve_series(lambda b: solution(b)[0], series[0], b, series[1], structure, transpose)
+    return solution(b), x_series + [None] * with_info
 
 
 @solve.def_fold
 def _fold(operands, *, structure, transpose, with_info):
     a, b = operands
-    solution, info = _solution(a, structure=structure, transpose=transpose)
-    out = [unfold(solution(fold(b)), b.shape)]
-    if with_info:
-        out.append(jnp.broadcast_to(info, (b.shape[0], *info.shape)))
-    return out
+    x, *info = _solution(a, structure=structure, transpose=transpose, with_info=with_info)(fold(b))
+    return [unfold(x, b.shape), *(jnp.broadcast_to(v, (b.shape[0], *v.shape)) for v in info)]
 
 
 def solve_systems(
@@ -109,9 +117,7 @@ def solve_systems(
     if structure == "diagonal":
         return diagonal.solve(a, b, with_info=with_info)
     columns = b.shape[-1]
-    if structure in TRIANGULAR:
+    few = a.shape[-1] <= FUSED_MAX and isinstance(columns, int) and columns <= FUSED_MAX
+    if few or is_direct(a, structure):
         return solve(a, b, structure=structure, transpose=transpose, with_info=with_info)
-    if a.shape[-1] <= FUSED_MAX and isinstance(columns, int) and columns <= FUSED_MAX:
-        return solve(a, b, structure=structure, transpose=transpose, with_info=with_info)
-    solution, info = _solution(a, structure=structure, transpose=transpose)
-    return [solution(b), info] if with_info else [solution(b)]
+    return _solution(a, structure=structure, transpose=transpose, with_info=with_info)(b)

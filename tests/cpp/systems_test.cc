@@ -81,8 +81,8 @@ void test_systems(const Type& type, int64_t n, int64_t columns, int64_t batch, b
     for (int64_t i = 0; i < n; ++i) a.set((singular * n + i) * n + n - 1, 0);
     a.set(poisoned * n * n, std::nan(""));
   }
-  const LuProblem p{type.dtype,  n,           batch,   a.data(), lu.data(),
-                    rows.data(), info.data(), nullptr, nullptr};
+  const LuProblem p{type.dtype, Structure::kGeneral, n,           batch,   a.data(),
+                    lu.data(),  rows.data(),         info.data(), nullptr, nullptr};
   factor(p, small);
   const LuSolveProblem s{type.dtype, transpose,   n,        columns, batch,
                          lu.data(),  rows.data(), b.data(), x.data()};
@@ -137,8 +137,8 @@ void test_systems(const Type& type, int64_t n, int64_t columns, int64_t batch, b
   // The determinant of the same factorisation: its magnitude from the diagonal of U.
   for (bool lanes : {false, true}) {
     if (lanes && !small) continue;
-    factor({type.dtype, n, batch, a.data(), nullptr, nullptr, nullptr, mantissa.data(),
-            exponent.data()},
+    factor({type.dtype, Structure::kGeneral, n, batch, a.data(), nullptr, nullptr, nullptr,
+            mantissa.data(), exponent.data()},
            lanes);
     for (int64_t index = 0; index < batch; ++index) {
       const Wide value = mantissa.get(index);
