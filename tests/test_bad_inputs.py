@@ -12,6 +12,7 @@ import jaxinv
 
 NAMES = ("inv", "inv_ex", "inv_slogdet", "inv_det", "det", "slogdet")
 functions = pytest.mark.parametrize("name", NAMES)
+STRUCTURES = "'general', 'pos', 'upper triangular', 'lower triangular', 'diagonal'"
 SUPPORTED = "float16, bfloat16, float32, float64, complex64, complex128"
 
 
@@ -53,8 +54,7 @@ def test_scalar(name, scalar):
 @functions
 @pytest.mark.parametrize("assume_a", ["sym", "her", "Pos", "General", "", "upper", None, 0])
 def test_unknown_structure(name, assume_a):
-    choices = "'general', 'pos', 'upper triangular', 'lower triangular', 'diagonal'"
-    message = f"jaxinv.{name}: assume_a must be one of {choices}, got {assume_a!r}"
+    message = f"jaxinv.{name}: assume_a must be one of {STRUCTURES}, got {assume_a!r}"
     raises_everywhere(ValueError, message, name, np.eye(2, dtype=np.float32), assume_a=assume_a)
 
 
@@ -162,5 +162,5 @@ def test_bad_arguments_of_solve(name):
         f([[1.0]], np.ones(1))
     with raises(TypeError, f"jaxinv.{name}: expected one of {SUPPORTED}, got dtype float8_e5m2"):
         f(np.eye(2), np.ones(2).astype(ml_dtypes.float8_e5m2))
-    with raises(ValueError, f"jaxinv.{name}: assume_a must be one of 'general', got 'her'"):
+    with raises(ValueError, f"jaxinv.{name}: assume_a must be one of {STRUCTURES}, got 'her'"):
         f(np.eye(2), np.ones(2), assume_a="her")

@@ -13,7 +13,7 @@ from jaxinv import _native
 _PORTABLE = "portable path (plain jax.numpy)"
 
 
-def fake_plan(backend, op, n, dtype):
+def fake_plan(backend, op, n, dtype, structure):
     """A plan that says what it was asked."""
     fused = op == "inverse" or n <= 8
     return {

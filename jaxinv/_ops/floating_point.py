@@ -87,7 +87,7 @@ def first_bad_step(pivots: jax.Array, positive: bool = False) -> jax.Array:
     bad = (~(pivots.real > 0) if positive else pivots == 0) | ~jnp.isfinite(pivots)
     step = lax.broadcasted_iota(jnp.int32, pivots.shape, 0)
     n = pivots.shape[0]
-    first = jnp.min(jnp.where(bad, step, n), axis=0)
+    first = jnp.min(jnp.where(bad, step, n), axis=0, initial=n)
     return jnp.where(first == n, 0, first + 1)
 
 

@@ -10,8 +10,6 @@ import numpy as np
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxinv._ops.structure import TRIANGULAR as TRIANGULAR
-
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 STRUCTURES = ("general", "pos", "upper triangular", "lower triangular", "diagonal")
 
