@@ -19,7 +19,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 import jaxinv
 
-STARTS, SAMPLES, STEPS = 64, 100, 80
+STARTS, SAMPLES, STEPS = 64, 80, 80
 
 
 def signal(theta, x, z):

@@ -83,7 +83,7 @@ def plot(path: str, curves) -> None:
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     error = jax.jit(leave_one_out)
     for m, (a, y, lam) in curves.items():
-        (line,) = axes.loglog(GRID[::3], [error(np.log(v), a, y) for v in GRID[::3]], label=f"{m} samples")
+        (line,) = axes.loglog(GRID[::6], [error(np.log(v), a, y) for v in GRID[::6]], label=f"{m} samples")
         axes.plot(lam, error(np.log(lam), a, y), "o", color=line.get_color(), label="learned")
     axes.set(xlabel="λ", ylabel="leave-one-out error")
     axes.legend()

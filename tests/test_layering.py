@@ -80,6 +80,7 @@ _MUST_NOT_IMPORT = {
     "jaxinv/_primitive.py": ("jaxinv._ops", "jaxinv.linalg", "jaxinv._cli", "_jaxinv"),
     "jaxinv/_native.py": ("jaxinv._ops", "jaxinv._primitive", "jaxinv.linalg", "jaxinv._cli"),
     "jaxinv/explain.py": ("jaxinv._ops", "jaxinv._primitive", "jaxinv._cli", "_jaxinv"),
+    "jaxinv/lineax.py": ("jaxinv._native", "jaxinv._primitive", "jaxinv._cli", "_jaxinv", "jax.ffi"),
     "jaxinv/_cli/": ("jaxinv._ops", "jaxinv._primitive", "_jaxinv"),
 }
 

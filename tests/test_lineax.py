@@ -96,6 +96,7 @@ def test_transposes_and_conjugates_are_those_of_the_operator(solver, dtype):
         np.testing.assert_allclose(x, np.linalg.pinv(expected) @ b, rtol=0, atol=1e-13 * 10)
 
 
+LONG = [pytest.param("float64", marks=pytest.mark.slow), "complex128"]
 TAGS = {
     "upper triangular": (lineax.upper_triangular_tag, np.triu),
     "lower triangular": (lineax.lower_triangular_tag, np.tril),
@@ -104,7 +105,7 @@ TAGS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("dtype", LONG)
 @pytest.mark.parametrize("structure", TAGS)
 def test_tags(structure, dtype):
     tag, make = TAGS[structure]
@@ -130,7 +131,7 @@ def test_tags(structure, dtype):
     assert out.result == lineax.RESULTS.singular and int(out.stats["info"]) == 3
 
 
-@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("dtype", LONG)
 def test_derivatives(dtype):
     a, b = matrices.well_conditioned((3, 3), dtype, kappa=3), rhs(3, dtype)
 

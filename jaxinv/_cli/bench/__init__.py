@@ -32,7 +32,8 @@ def run(args: argparse.Namespace, output: PlainOutput) -> int:
     cases = plan(args)
     if cases:
         here = [name for name, peer in PEERS.items() if jax.default_backend() in peer.platforms]
-        peers = [YARDSTICKS, *(args.peers or filter(installed, here))]
+        peers = [p for p in args.peers or filter(installed, here) if any(serves(p, case) for case in cases)]
+        peers = [YARDSTICKS, *peers]
         with running(peers, args.portable) as workers:
             for worker in workers:
                 run_of["versions"].update(worker.versions)

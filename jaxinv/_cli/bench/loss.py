@@ -5,7 +5,6 @@ alone, and the pseudo-inverse of [b; √lam d], b of as many rows as are asked f
 columns of d. Peers without a function for a route take the shortest way that they have.
 """
 
-import importlib
 from collections.abc import Callable
 
 import jax
@@ -51,7 +50,8 @@ def _with_jax(routes, case: Case, gaussian: Callable) -> Callable:
 
 
 def _with_torch(case: Case, gaussian: Callable) -> Callable:
-    torch = importlib.import_module("torch")
+    import torch
+
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     if device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -76,6 +76,7 @@ def _with_torch(case: Case, gaussian: Callable) -> Callable:
 # Peer -> (case, shape -> Gaussian matrices) -> a call of loss and gradient.
 PEERS: dict[str, Callable[[Case, Callable], Callable[[], object]]] = {
     "jaxinv": lambda case, gaussian: _with_jax(_OURS, case, gaussian),
+    "jaxinv-1": lambda case, gaussian: _with_jax(_OURS, case, gaussian),
     "jnp": lambda case, gaussian: _with_jax(_JNP, case, gaussian),
     "jnp-1": lambda case, gaussian: _with_jax(_JNP, case, gaussian),
     "torch": _with_torch,
