@@ -5,6 +5,10 @@
 #include "cpu/lanes.h"
 #include "cpu/range.h"
 
+#ifndef JAXINV_BLOCKS_FROM  // tests bring it down
+#define JAXINV_BLOCKS_FROM 640
+#endif
+
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
@@ -23,7 +27,7 @@ struct Blocked {
       P == 2 ? (kRegisters == 32 ? 8 : 4) : (kRegisters == 32 ? 12 : 6);
   static constexpr int kTileColumns = kTileVectors * W;
   static constexpr int kPanelMax = 32, kPanelsOfBlock = 4;
-  static constexpr int64_t kBlocksFrom = 640;
+  static constexpr int64_t kBlocksFrom = JAXINV_BLOCKS_FROM;
 
   int64_t n, rows, columns;  // rows and columns: padded to whole vectors and tiles
   int64_t tiles;             // register tiles of a column

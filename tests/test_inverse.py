@@ -62,8 +62,10 @@ def test_both_sides_of_every_edge_of_the_plan(native, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
 def test_blocks_of_panels(native, dtype):
-    """From n = 640 on, several panels at once: the same bits as below, where one follows the other. (Compilers may
-    fuse the four products of complex numbers in another order.)"""
+    """From n = 640 on, several panels at once: the same bits as below, where one follows the other.
+
+    (Not of complex numbers: compilers may fuse their four products in another order.)
+    """
     n = 639
     a = matrices.well_conditioned((2, n, n), DTYPES[dtype])
     wider = np.zeros((2, n + 1, n + 1), a.dtype)
