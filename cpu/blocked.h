@@ -5,6 +5,10 @@
 #include "cpu/lanes.h"
 #include "cpu/range.h"
 
+#ifndef JAXINV_BLOCKS_FROM  // tests bring it down
+#define JAXINV_BLOCKS_FROM 640
+#endif
+
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
@@ -22,17 +26,23 @@ struct Blocked {
   static constexpr int kTileRows =
       P == 2 ? (kRegisters == 32 ? 8 : 4) : (kRegisters == 32 ? 12 : 6);
   static constexpr int kTileColumns = kTileVectors * W;
-  static constexpr int kPanelMax = 32;
+  static constexpr int kPanelMax = 32, kPanelsOfBlock = 4;
+  static constexpr int64_t kBlocksFrom = JAXINV_BLOCKS_FROM;
 
   int64_t n, rows, columns;  // rows and columns: padded to whole vectors and tiles
+  int64_t tiles;             // register tiles of a column
   int64_t panel_width;
-  R* a;             // rows × columns, row-major, [W re][W im] blocks for complex
+  int64_t
+      block_width;  // of so many steps the rest of the matrix takes at once: one panel or several
+  R* a;             // tiles · kTileRows × columns, row-major, [W re][W im] blocks for complex
   R* panel;         // panel_width columns of `rows` numbers, column-major, in the same blocks
-  R* factors;       // like panel: column c holds what step c subtracts of its pivot row in each row
-  R* lower;         // panel_width × panel_width: the factors among the pivot rows of earlier steps
+  R* factors;  // block_width such columns: c holds what step c subtracts of its pivot row in each row
+  R* lower;    // block_width × block_width: the factors among the pivot rows of earlier steps
   R* multiple;      // the pivot row of a step, scaled, inside the panel
   R* pivots;        // n numbers
-  R* scales;        // two numbers a panel step: pivot row ← (pivot row · power of two) · reciprocal
+  R* scales;        // two numbers a step: pivot row ← (pivot row · power of two) · reciprocal
+  R* packed;        // blocks of several panels: the factors by register tiles, step after step
+  R* pivot_rows;    // the same: the pivot rows by column tiles, each at its own step
   int64_t* swap;    // row swapped in at each step
   int64_t* origin;  // original row of each row
 
@@ -44,24 +54,31 @@ struct Blocked {
     // Rows a multiple of 4 KB apart would fall into the same cache sets.
     if (columns * P * sizeof(R) % 4096 == 0) columns += kTileColumns;
     if (rows * P * sizeof(R) % 4096 == 0) rows += W;
+    tiles = round_up(rows, kTileRows) / kTileRows;
     // A panel costs n · width² vector updates with a load and a store each: narrow ones for small n.
     panel_width = n <= 192 ? 16 : 32;
     if (panel_width < kTileColumns) panel_width = kTileColumns;
+    // Matrices that no near cache holds are read and written once a block.
+    block_width = n >= kBlocksFrom ? kPanelsOfBlock * panel_width : panel_width;
   }
   size_t reals() const {
-    return P * (rows * columns + panel_width * (2 * rows + panel_width + 3) + n);
+    const bool blocks = block_width > panel_width;
+    return P * (tiles * kTileRows * columns + panel_width * (rows + 1) +
+                block_width * (rows + block_width + 2) + round_up(n, 2) +
+                (blocks ? block_width * (tiles * kTileRows + columns) : 0));
   }
   size_t bytes() const { return reals() * sizeof(R) + 2 * n * sizeof(int64_t); }
   void place(void* scratch) {
     a = static_cast<R*>(scratch);
-    panel = a + P * rows * columns;
+    panel = a + P * tiles * kTileRows * columns;
     factors = panel + P * rows * panel_width;
-    lower = factors + P * rows * panel_width;
-    multiple = lower + P * panel_width * panel_width;
+    packed = factors + P * rows * block_width;
+    pivot_rows = packed + (block_width > panel_width ? P * tiles * kTileRows * block_width : 0);
+    lower = pivot_rows + (block_width > panel_width ? P * columns * block_width : 0);
+    multiple = lower + P * block_width * block_width;
     scales = multiple + P * panel_width;
-    pivots = scales + 2 * P * panel_width;
-    // All counts but n are even: one float of padding may be missing before the integers.
-    swap = reinterpret_cast<int64_t*>(pivots + P * n + (P * n * sizeof(R) % 8 ? 1 : 0));
+    pivots = scales + 2 * P * block_width;
+    swap = reinterpret_cast<int64_t*>(pivots + P * round_up(n, 2));
     origin = swap + n;
   }
   // Where number i of a blocked row or column starts (its real part; the imaginary part W further).
@@ -83,7 +100,7 @@ typename B::R load_matrix(const S* src, B& b) {
   using R = typename B::R;
   using Real = RVec<R, B::W>;
   Real size(R(0));
-  for (int64_t i = 0; i < b.rows; ++i) {
+  for (int64_t i = 0; i < b.tiles * B::kTileRows; ++i) {
     R* row = b.a + i * b.columns * B::P;
     if (i >= b.n) {
       memset(row, 0, sizeof(R) * b.columns * B::P);

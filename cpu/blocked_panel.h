@@ -205,16 +205,16 @@ int64_t eliminate_panel(B& b, int64_t k, int64_t width) {
   return info;
 }
 
-// Takes the factors among the pivot rows apart: those of earlier steps go to `lower`, for the pivot
-// rows to be brought to their own step; what stays finishes them from there: later steps, and −1
-// for the row itself.
+// Takes the factors of steps first … last − 1 among the pivot rows of c = begin … end − 1 apart: those of earlier
+// steps go to `lower`, for the pivot rows to be brought to their own step; what stays finishes them from there:
+// later steps, and −1 for the row itself.
 template <class B>
-void split_factors(const B& b, int64_t k, int64_t width) {
+void split_factors(const B& b, int64_t k, int64_t first, int64_t last, int64_t begin, int64_t end) {
   using V = typename B::V;
-  for (int64_t c = 0; c < width; ++c) {
-    for (int64_t step = 0; step <= c; ++step) {
+  for (int64_t c = begin; c < end; ++c) {
+    for (int64_t step = first; step < last && step <= c; ++step) {
       typename B::R* factor = b.factors + step * b.rows * B::P + B::at(k + c);
-      typename B::R* lower = b.lower + (c * b.panel_width + step) * B::P;
+      typename B::R* lower = b.lower + (c * b.block_width + step) * B::P;
       for (int part = 0; part < B::P; ++part) lower[part] = factor[part * B::W];
       put_number<B>(factor, V(step == c ? -1 : 0));
     }

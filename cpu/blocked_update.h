@@ -8,32 +8,35 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-// kRows rows from i of one column tile: subtracts the product of the factors with the pivot rows.
-template <int kRows, class B>
-JAXINV_INLINE void update_tile(const B& b, int64_t width, int64_t i,
-                               const typename B::R* pivot_rows, typename B::R* tile) {
-  using R = typename B::R;
+// kRows rows of one column tile: subtracts the products of the factors with the pivot rows. left: the factor of each
+// row, those of the next step `stride` further; the imaginary part kImaginary behind the real one.
+template <int kRows, int kImaginary, class B>
+JAXINV_INLINE void subtract_products(const B& b, int64_t width,
+                                     const typename B::R* const (&left)[kRows], int64_t stride,
+                                     const typename B::R* pivot_rows, typename B::R* rows) {
+  using Real = RVec<typename B::R, B::W>;
   using V = typename B::V;
   constexpr int kVectors = B::kTileVectors;
   V sum[kRows][kVectors];
-  const R* left[kRows];
   JAXINV_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    left[r] = b.factors + B::at(i + r);
     JAXINV_UNROLL
     for (int c = 0; c < kVectors; ++c) {
-      sum[r][c] = V::load(tile + (i + r) * b.columns * B::P + c * B::W * B::P);
+      sum[r][c] = V::load(rows + r * b.columns * B::P + c * B::W * B::P);
     }
   }
-  const int64_t stride = b.rows * B::P;
   for (int64_t k = 0, at = 0; k < width; ++k, at += stride, pivot_rows += B::kTileColumns * B::P) {
     V right[kVectors];
     JAXINV_UNROLL
     for (int c = 0; c < kVectors; ++c) right[c] = V::load(pivot_rows + c * B::W * B::P);
     JAXINV_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      // One pointer for rows that stand side by side: registers are few.
-      V l = broadcast_number<B>(B::P == 1 ? left[0] + r + at : left[r] + at);
+      V l;
+      if constexpr (B::P == 2) {
+        l = V(Real(left[r][at]), Real(left[r][at + kImaginary]));
+      } else {
+        l = V(left[0][at + r]);  // rows stand side by side: one pointer, registers are few
+      }
       JAXINV_UNROLL
       for (int c = 0; c < kVectors; ++c) sum[r][c] = fnma(l, right[c], sum[r][c]);
     }
@@ -42,9 +45,20 @@ JAXINV_INLINE void update_tile(const B& b, int64_t width, int64_t i,
   for (int r = 0; r < kRows; ++r) {
     JAXINV_UNROLL
     for (int c = 0; c < kVectors; ++c) {
-      sum[r][c].store(tile + (i + r) * b.columns * B::P + c * B::W * B::P);
+      sum[r][c].store(rows + r * b.columns * B::P + c * B::W * B::P);
     }
   }
+}
+
+// The same for rows from i on, by the factors as a panel leaves them.
+template <int kRows, class B>
+JAXINV_INLINE void update_tile(const B& b, int64_t width, int64_t i,
+                               const typename B::R* pivot_rows, typename B::R* tile) {
+  const typename B::R* left[kRows];
+  JAXINV_UNROLL
+  for (int r = 0; r < kRows; ++r) left[r] = b.factors + B::at(i + r);
+  subtract_products<kRows, B::W>(b, width, left, b.rows * B::P, pivot_rows,
+                                 tile + i * b.columns * B::P);
 }
 
 // Brings kRows pivot rows from `first` on to their own steps: subtracts the multiples of the pivot
@@ -56,7 +70,7 @@ JAXINV_INLINE void solve_pivot_rows(const B& b, int64_t first, typename B::R* ro
   constexpr int kVectors = B::kTileVectors, kReals = B::kTileColumns * B::P;
   V x[kRows][kVectors];
   auto lower = [&](int64_t row, int64_t step) {
-    const R* p = b.lower + (row * b.panel_width + step) * B::P;
+    const R* p = b.lower + (row * b.block_width + step) * B::P;
     if constexpr (B::P == 2) {
       return V(RVec<R, B::W>(p[0]), RVec<R, B::W>(p[1]));
     } else {
@@ -109,16 +123,13 @@ JAXINV_INLINE void update_last_rows(const B& b, int64_t width, int64_t i,
   }
 }
 
-// Applies the panel of columns k … to the column tile that starts at column j: row swaps, the pivot
-// rows brought each to its own step, then tile ← tile − factors · (pivot rows), they themselves
-// from zero.
+// The pivot rows k … of a column tile, each at its own step; row swaps first. In the tile they start from zero.
 template <class B>
-void update_column_tile(const B& b, int64_t k, int64_t width, int64_t j) {
+void take_pivot_rows(const B& b, int64_t k, int64_t width, typename B::R* tile,
+                     typename B::R* pivot_rows) {
   using R = typename B::R;
   using V = typename B::V;
-  alignas(64) R packed[B::kPanelMax * B::kTileColumns * B::P];
   constexpr int kReals = B::kTileColumns * B::P;
-  R* tile = b.a + j * B::P;
   const int64_t stride = b.columns * B::P;
   for (int64_t c = 0; c < width; ++c) {
     R* here = tile + (k + c) * stride;
@@ -131,42 +142,64 @@ void update_column_tile(const B& b, int64_t k, int64_t width, int64_t j) {
     }
   }
   for (int64_t c = 0; c < width; ++c) {
-    memcpy(packed + c * kReals, tile + (k + c) * stride, sizeof(R) * kReals);
+    memcpy(pivot_rows + c * kReals, tile + (k + c) * stride, sizeof(R) * kReals);
     memset(tile + (k + c) * stride, 0, sizeof(R) * kReals);
   }
   int64_t i = 0;
-  for (; i + 4 <= width; i += 4) solve_pivot_rows<4>(b, i, packed);
-  for (; i < width; ++i) solve_pivot_rows<1>(b, i, packed);
-  for (i = 0; i + B::kTileRows <= b.n; i += B::kTileRows) {
-    update_tile<B::kTileRows>(b, width, i, packed, tile);
-  }
-  update_last_rows<B::kTileRows - 1>(b, width, i, packed, tile);
+  for (; i + 4 <= width; i += 4) solve_pivot_rows<4>(b, i, pivot_rows);
+  for (; i < width; ++i) solve_pivot_rows<1>(b, i, pivot_rows);
 }
 
-// All column tiles outside the panel, shared by the team where there is one.
+// Column tiles among begin … end − 1 without those of columns k … k + width − 1.
 template <class B>
-void update_outside(const B& b, int64_t k, int64_t width, const cpu::Team* team) {
+struct ColumnTiles {
+  int64_t begin, before, width, count;
+
+  ColumnTiles(int64_t k, int64_t width, int64_t begin, int64_t end)
+      : begin(begin),
+        before((k - begin) / B::kTileColumns),
+        width(B::round_up(width, B::kTileColumns)),
+        count((B::round_up(end - begin, B::kTileColumns) - this->width) / B::kTileColumns) {}
+  int64_t column(int64_t t) const { return begin + t * B::kTileColumns + (t < before ? 0 : width); }
+};
+
+// body(first, last) for all of `count` in parts of `size`, shared by the team where there is one.
+template <class Body>
+void share(int64_t count, int64_t size, const cpu::Team* team, const Body& body) {
   struct Job {
-    const B& b;
-    int64_t k, width, before, tiles, per_task;
-  };
-  int64_t before = k / B::kTileColumns;
-  int64_t after = b.round_up(k + width, B::kTileColumns) / B::kTileColumns;
-  int64_t tiles = before + b.round_up(b.n, B::kTileColumns) / B::kTileColumns - after;
-  Job job{b, k, width, before, tiles, team ? (tiles + 7) / 8 : tiles};
-  if (tiles == 0) return;
-  auto body = [](void* arg, int64_t task) {
+    const Body& body;
+    int64_t count, size;
+  } job{body, count, size};
+  auto run = [](void* arg, int64_t task) {
     const Job& job = *static_cast<Job*>(arg);
-    int64_t end = (task + 1) * job.per_task < job.tiles ? (task + 1) * job.per_task : job.tiles;
-    for (int64_t t = task * job.per_task; t < end; ++t) {
-      int64_t column = t * B::kTileColumns;
-      if (t >= job.before) column += B::round_up(job.width, B::kTileColumns);
-      update_column_tile(job.b, job.k, job.width, column);
-    }
+    const int64_t first = task * job.size, rest = job.count - first;
+    job.body(first, first + (job.size < rest ? job.size : rest));
   };
-  int64_t tasks = (tiles + job.per_task - 1) / job.per_task;
-  if (team) return team->run(team->self, tasks, body, &job);
-  for (int64_t task = 0; task < tasks; ++task) body(&job, task);
+  const int64_t tasks = (count + size - 1) / size;
+  if (team) return team->run(team->self, tasks, run, &job);
+  for (int64_t task = 0; task < tasks; ++task) run(&job, task);
+}
+
+// Applies the panel of columns k … to columns begin … end − 1 outside it: the pivot rows of each column tile, then
+// tile ← tile − factors · (pivot rows).
+template <class B>
+void update_outside(const B& b, int64_t k, int64_t width, int64_t begin, int64_t end,
+                    const cpu::Team* team) {
+  const ColumnTiles<B> tiles(k, width, begin, end);
+  if (!tiles.count) return;
+  share(tiles.count, team ? (tiles.count + 7) / 8 : tiles.count, team,
+        [&](int64_t t, int64_t last) {
+          alignas(64) typename B::R pivot_rows[B::kPanelMax * B::kTileColumns * B::P];
+          for (; t < last; ++t) {
+            typename B::R* tile = b.a + tiles.column(t) * B::P;
+            take_pivot_rows(b, k, width, tile, pivot_rows);
+            int64_t i = 0;
+            for (; i + B::kTileRows <= b.n; i += B::kTileRows) {
+              update_tile<B::kTileRows>(b, width, i, pivot_rows, tile);
+            }
+            update_last_rows<B::kTileRows - 1>(b, width, i, pivot_rows, tile);
+          }
+        });
 }
 
 }  // namespace JAXINV_NAMESPACE

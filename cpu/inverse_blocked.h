@@ -6,8 +6,7 @@
 // Memory: a copy of the matrix padded to whole vectors, two panels.
 #pragma once
 
-#include "cpu/blocked_panel.h"
-#include "cpu/blocked_update.h"
+#include "cpu/blocked_block.h"
 #include "cpu/determinant.h"
 
 namespace jaxinv {
@@ -29,14 +28,11 @@ void inverse_blocked(const InverseProblem& p, int64_t index, void* scratch, cons
   }
   for (int64_t i = 0; i < n; ++i) b.origin[i] = i;
   int64_t info = 0;
-  for (int64_t k = 0; k < n && !info; k += b.panel_width) {
-    int64_t width = n - k < b.panel_width ? n - k : b.panel_width;
-    move_panel<false>(b, k, width);
-    info = eliminate_panel(b, k, width);
-    if (info) break;
-    split_factors(b, k, width);
-    update_outside(b, k, width, team);
-    move_panel<true>(b, k, width);
+  const bool blocks = b.block_width > b.panel_width;
+  for (int64_t k = 0; k < n && !info; k += b.block_width) {
+    const int64_t width = n - k < b.block_width ? n - k : b.block_width;
+    info = eliminate_block(b, k, width, blocks ? k : 0, blocks ? k + width : n, team);
+    if (!info && blocks) update_by_block(b, k, width, team);
   }
   bool odd = false;
   for (int64_t k = 0; k < n && !info; ++k) odd ^= b.swap[k] != k;

@@ -223,23 +223,10 @@ void update_lu_tile(const B& b, int64_t k, int64_t width, int64_t j) {
 // All column tiles behind the panel, shared by the team where there is one.
 template <class B>
 void update_behind(const B& b, int64_t k, int64_t width, const cpu::Team* team) {
-  struct Job {
-    const B& b;
-    int64_t k, width, tiles, per_task;
-  };
   const int64_t tiles = (b.n - k - width + B::kTileColumns - 1) / B::kTileColumns;
-  Job job{b, k, width, tiles, team ? (tiles + 7) / 8 : tiles};
-  auto body = [](void* arg, int64_t task) {
-    const Job& job = *static_cast<Job*>(arg);
-    int64_t t = task * job.per_task;
-    const int64_t end = t + job.per_task < job.tiles ? t + job.per_task : job.tiles;
-    for (; t < end; ++t) {
-      update_lu_tile(job.b, job.k, job.width, job.k + job.width + t * B::kTileColumns);
-    }
-  };
-  const int64_t tasks = (tiles + job.per_task - 1) / job.per_task;
-  if (team) return team->run(team->self, tasks, body, &job);
-  for (int64_t task = 0; task < tasks; ++task) body(&job, task);
+  share(tiles, team ? (tiles + 7) / 8 : tiles, team, [&](int64_t t, int64_t last) {
+    for (; t < last; ++t) update_lu_tile(b, k, width, k + width + t * B::kTileColumns);
+  });
 }
 
 template <class S, class B>

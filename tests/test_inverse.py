@@ -60,6 +60,28 @@ def test_both_sides_of_every_edge_of_the_plan(native, dtype):
         check_all_generators(n, dtype, 1, flushed=False)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_blocks_of_panels(native, dtype):
+    """From n = 640 on, several panels at once: the same bits as below, where one follows the other.
+
+    (Not of complex numbers: compilers may fuse their four products in another order.)
+    """
+    n = 639
+    a = matrices.well_conditioned((2, n, n), DTYPES[dtype])
+    wider = np.zeros((2, n + 1, n + 1), a.dtype)
+    wider[:, :n, :n] = a
+    wider[:, n, n] = 1
+    x = np.asarray(jaxinv.inv(wider))
+    if a.dtype.kind == "f":
+        np.testing.assert_array_equal(x[:, :n, :n], jaxinv.inv(a))
+    assert_inverse(wider, x)
+    # A panel that is not the first of its block fails, and takes nothing else with it.
+    wider[0, :, 300] = 0
+    again, info = jaxinv.inv_ex(wider)
+    assert info.tolist() == [301, 0] and np.isnan(again[0]).all()
+    np.testing.assert_array_equal(again[1], x[1])
+
+
 @pytest.mark.parametrize(
     ("n", "dtype"),
     [

@@ -24,6 +24,7 @@ def _programs(compiler, folder, kernel_set, flags):
     """The test programs, on one build of the kernels."""
     name, kernel_set, instructions = kernel_set
     flags = [
+        "-DJAXINV_BLOCKS_FROM=141",
         *("-ffp-contract=fast", "-fno-strict-aliasing", *instructions, *flags),
         *(f"-DJAXINV_NAMESPACE={name}", f"-DJAXINV_KERNEL_SET={kernel_set}"),
     ]

@@ -171,7 +171,7 @@ int run() {
       test_inverse(type, n, 3, Kernel::kColumns, int(n) % 3, random);
     }
     for (int flags = 0; flags < 16; ++flags) test_triple_product(type, 6, 5, flags, 1, random);
-    for (int64_t n : {1, 2, 5, 16, 33, 40, 64, 65, 97}) {
+    for (int64_t n : {1, 2, 5, 16, 33, 40, 64, 65, 97, 141}) {
       test_inverse(type, n, 3, Kernel::kBlocked, int(n) % 3, random);
     }
   }

@@ -1,0 +1,103 @@
+// Blocks of panels: in matrices that no near cache holds, the steps of several panels at once on all columns
+// outside, each read and written once. Every entry sees its steps in order, as with single panels.
+#pragma once
+
+#include "cpu/blocked_panel.h"
+#include "cpu/blocked_update.h"
+
+namespace jaxinv {
+namespace JAXINV_NAMESPACE {
+
+// The panel that starts `first` columns into a block.
+template <class B>
+B panel_of(const B& b, int64_t first) {
+  B panel = b;
+  panel.factors += first * b.rows * B::P;
+  panel.lower += (first * b.block_width + first) * B::P;
+  panel.scales += first * 2 * B::P;
+  return panel;
+}
+
+// Eliminates the panels of the block of columns k … k + width − 1, each applied to columns begin … end − 1. Returns
+// the first bad step or 0.
+template <class B>
+int64_t eliminate_block(const B& b, int64_t k, int64_t width, int64_t begin, int64_t end,
+                        const cpu::Team* team) {
+  for (int64_t first = 0; first < width; first += b.panel_width) {
+    B panel = panel_of(b, first);
+    const int64_t start = k + first, rest = width - first;
+    const int64_t own = rest < b.panel_width ? rest : b.panel_width;
+    move_panel<false>(panel, start, own);
+    const int64_t info = eliminate_panel(panel, start, own);
+    if (info) return info;
+    for (int64_t step = start; step < start + own; ++step) {
+      if (b.swap[step] != step) swap_panel_rows(b, b.factors, first, step, b.swap[step]);
+    }
+    split_factors(panel, start, 0, own, 0, own);
+    update_outside(panel, start, own, begin, end, team);
+    move_panel<true>(panel, start, own);
+  }
+  return 0;
+}
+
+// The factors of a block's steps by register tiles.
+template <class B>
+void pack_factors(const B& b, int64_t width, int64_t tile) {
+  constexpr int kRows = B::kTileRows;
+  typename B::R* packed = b.packed + tile * width * kRows * B::P;
+  for (int64_t step = 0; step < width; ++step, packed += kRows * B::P) {
+    const typename B::R* factors = b.factors + step * b.rows * B::P;
+    for (int r = 0; r < kRows; ++r) {
+      const int64_t row = tile * kRows + r;
+      for (int part = 0; part < B::P; ++part) {
+        packed[part * kRows + r] = row < b.n ? factors[B::at(row) + part * B::W] : 0;
+      }
+    }
+  }
+}
+
+// Row tiles begin … end − 1 of a column tile.
+template <class B>
+void update_row_tiles(const B& b, int64_t width, int64_t begin, int64_t end,
+                      const typename B::R* pivot_rows, typename B::R* column) {
+  constexpr int kRows = B::kTileRows;
+  for (int64_t tile = begin; tile < end; ++tile) {
+    const typename B::R* left[kRows];
+    JAXINV_UNROLL
+    for (int r = 0; r < kRows; ++r) left[r] = b.packed + tile * width * kRows * B::P + r;
+    subtract_products<kRows, kRows>(b, width, left, kRows * B::P, pivot_rows,
+                                    column + tile * kRows * b.columns * B::P);
+  }
+}
+
+// Applies the steps of a block to all columns outside it. Row tiles in turn for a few column tiles: what the
+// second-level cache holds of the factors, and the first-level one of the pivot rows, is used by all of them.
+template <class B>
+void update_by_block(const B& b, int64_t k, int64_t width, const cpu::Team* team) {
+  constexpr int kRows = B::kTileRows, kReals = B::kTileColumns * B::P;
+  constexpr int64_t kRowTiles = 144 / kRows, kColumnTiles = 8;
+  const ColumnTiles<B> tiles(k, width, 0, b.n);
+  if (!tiles.count) return;
+  for (int64_t first = b.panel_width; first < width; first += b.panel_width) {
+    const int64_t end = first + b.panel_width;
+    split_factors(b, k, 0, first, first, end < width ? end : width);
+  }
+  share(b.tiles, kRowTiles, team, [&](int64_t tile, int64_t last) {
+    for (; tile < last; ++tile) pack_factors(b, width, tile);
+  });
+  share(tiles.count, kColumnTiles, team, [&](int64_t first, int64_t last) {
+    auto pivot_rows = [&](int64_t t) { return b.pivot_rows + t * width * kReals; };
+    for (int64_t t = first; t < last; ++t) {
+      take_pivot_rows(b, k, width, b.a + tiles.column(t) * B::P, pivot_rows(t));
+    }
+    for (int64_t begin = 0; begin < b.tiles; begin += kRowTiles) {
+      const int64_t end = begin + kRowTiles < b.tiles ? begin + kRowTiles : b.tiles;
+      for (int64_t t = first; t < last; ++t) {
+        update_row_tiles(b, width, begin, end, pivot_rows(t), b.a + tiles.column(t) * B::P);
+      }
+    }
+  });
+}
+
+}  // namespace JAXINV_NAMESPACE
+}  // namespace jaxinv
