@@ -14,6 +14,7 @@ from matrices import transpose
 import jaxinv
 from jaxinv._ops.triple_product import triple_product
 
+pytestmark = pytest.mark.unoptimised
 SIZES = (3, 40)
 _COLLECTIVES = re.compile(r"all-gather|all-to-all|collective-permute|all-reduce|reduce-scatter")
 
@@ -62,6 +63,7 @@ def kind(request):
 
 
 @pytest.mark.parametrize("n", SIZES)
+@pytest.mark.portable(n=(40,))
 def test_batch_stays_sharded(path, eight_devices, kind, n):
     mesh = mesh_of(eight_devices, kind=kind)
     a = matrices.well_conditioned((16, n, n), np.float64)
@@ -75,8 +77,8 @@ def test_batch_stays_sharded(path, eight_devices, kind, n):
     assert_same(got, expected, n)
 
 
-@pytest.mark.parametrize("n", (3, 40))
-def test_batch_of_two_dimensions_over_a_mesh_of_two(eight_devices, kind, n):
+def test_batch_of_two_dimensions_over_a_mesh_of_two(eight_devices, kind):
+    n = 3
     mesh = mesh_of(eight_devices, (4, 2), ("x", "y"), kind)
     a = matrices.well_conditioned((4, 6, n, n), np.float64)
     expected = everything(a)
@@ -150,6 +152,7 @@ def test_sharded_matrix_dimensions_are_an_error_under_explicit(eight_devices, sp
 
 
 @pytest.mark.parametrize("n", SIZES)
+@pytest.mark.portable(n=(3,))
 def test_shard_map(path, eight_devices, n):
     mesh = mesh_of(eight_devices)
     a = matrices.well_conditioned((16, n, n), np.float64)
@@ -164,7 +167,8 @@ def test_shard_map(path, eight_devices, n):
     assert_same(jax.jit(gradient)(a), -2 * transpose(x) @ x @ transpose(x), n)
 
 
-@pytest.mark.parametrize("n", (3, 40))
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.portable(n=(3,))
 def test_shard_map_of_a_replicated_matrix(path, eight_devices, n):
     # The inverse of one matrix that all devices share, times what each has: the cotangent is summed.
     mesh = mesh_of(eight_devices)
@@ -216,7 +220,8 @@ def test_shard_map_with_explicit_outer_axis(eight_devices):
     assert_same(got, everything(a), 3)
 
 
-@pytest.mark.parametrize("n", (3, 40))
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.portable(n=(3,))
 def test_vmap_over_an_explicitly_sharded_axis(path, eight_devices, n):
     mesh = mesh_of(eight_devices, kind=AxisType.Explicit)
     a = matrices.well_conditioned((8, n, n), np.float64)
@@ -269,7 +274,8 @@ def test_uneven_work_and_singular_members(eight_devices, batch):
 
 
 @pytest.mark.parametrize("replicated", ["a", "b"])
-@pytest.mark.parametrize("n", (3, 40))
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.portable(n=(40,))
 def test_shard_map_of_solve_with_each_operand_replicated(path, eight_devices, replicated, n):
     mesh = mesh_of(eight_devices)
     a = matrices.well_conditioned((8, n, n), np.float64)
@@ -302,7 +308,8 @@ def test_gradient_of_det_stays_sharded(eight_devices, kind, n):
     np.testing.assert_allclose(got / det, transpose(np.linalg.inv(a)), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("n", (3, 40))
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.portable(n=(40,))
 def test_vmap_of_solve_over_an_explicitly_sharded_axis(path, eight_devices, n):
     mesh = mesh_of(eight_devices, kind=AxisType.Explicit)
     a, b = matrices.well_conditioned((n, n), np.float64), np.ones((8, n, 2)) * np.arange(8)[:, None, None]
