@@ -44,10 +44,14 @@ JAXINV_INLINE void determinant(int64_t n, Pivot&& pivot_at, Index odd, V& mantis
   using I = typename Types<V>::Real::I;
   mantissa = V(1);
   exponent = Index(I(0));
-  for (int64_t k = 0; k < n; ++k) {
-    V pivot = pivot_at(k);
-    exponent = exponent + take_exponent(pivot);
-    mantissa = mantissa * pivot;
+  // Numbers below 2 (complex: 2√2), of which so many multiply to less than the range.
+  constexpr int64_t kTogether = 32;
+  for (int64_t k = 0; k < n; k += kTogether) {
+    for (int64_t j = k; j < n && j < k + kTogether; ++j) {
+      V pivot = pivot_at(j);
+      exponent = exponent + take_exponent(pivot);
+      mantissa = mantissa * pivot;
+    }
     exponent = exponent + take_exponent(mantissa);
   }
   mantissa = select(odd, -mantissa, mantissa);
@@ -105,25 +109,30 @@ JAXINV_INLINE void store_group_by_products(const InverseProblem& p, int64_t inde
   R* out = static_cast<R*>(p.mantissa) + index * V::kParts;
   R values[V::kParts * V::W];
   mantissa.store(values);
+  // The determinant of the matrix before it was multiplied by 2^shift.
+  using Index = typename V::Index;
+  exponent = Index(typename Index::Raw(exponent.v - shift.v * typename Types<V>::Real::I(p.n)));
+  JAXINV_UNROLL
   for (int lane = 0; lane < V::W; ++lane) {
     const int64_t matrix = matrix_of(lane);
     if (matrix >= count) continue;
-    bool failed = info.v[lane] != 0;
-    R special = 0;
-    if (failed) {
-      R pivot[V::kParts * V::W];
-      pivots[info.v[lane] - 1].store(pivot);
-      bool zero = pivot[lane] == 0 && (V::kParts == 1 || pivot[(V::kParts - 1) * V::W + lane] == 0);
-      using S = std::conditional_t<V::kParts == 2, ComplexOf<R>, R>;
-      special = failed_mantissa(reinterpret_cast<const S*>(a) + matrix * p.n * p.n, p.n,
-                                p.structure, zero);
-    }
     for (int part = 0; part < V::kParts; ++part) {
-      out[matrix * V::kParts + part] = failed ? special : values[part * V::W + lane];
+      out[matrix * V::kParts + part] = values[part * V::W + lane];
     }
-    // The determinant of the matrix before it was multiplied by 2^shift.
-    int64_t value = exponent.v[lane] - p.n * shift.v[lane];
-    p.exponent[index + matrix] = failed ? 0 : int32_t(value);
+    p.exponent[index + matrix] = int32_t(exponent.v[lane]);
+  }
+  for (int lane = 0; lane < V::W; ++lane) {
+    const int64_t matrix = matrix_of(lane);
+    if (matrix >= count || info.v[lane] == 0) continue;
+    R pivot[V::kParts * V::W];
+    pivots[info.v[lane] - 1].store(pivot);
+    const bool zero =
+        pivot[lane] == 0 && (V::kParts == 1 || pivot[(V::kParts - 1) * V::W + lane] == 0);
+    using S = std::conditional_t<V::kParts == 2, ComplexOf<R>, R>;
+    const R special =
+        failed_mantissa(reinterpret_cast<const S*>(a) + matrix * p.n * p.n, p.n, p.structure, zero);
+    for (int part = 0; part < V::kParts; ++part) out[matrix * V::kParts + part] = special;
+    p.exponent[index + matrix] = 0;
   }
 }
 
