@@ -86,8 +86,10 @@ def generate(structure, n, dtype, count=3):
         if 2 <= n <= (3 if matrices.is_half(dtype) else 5):
             parts["hilbert"] = matrices._hilbert(rng, 1, n, dtype)
     elif structure == "diagonal":
-        d = np.geomspace(1, 1 / bound, max(n, 1))[:n] * np.exp(1j * rng.uniform(0, 6, (count, n)))
-        parts["condition"] = np.eye(n) * (d if dtype.kind == "c" else d.real)[:, None, :]
+        d = np.geomspace(1, 1 / bound, max(n, 1))[:n]
+        phase = np.exp(1j * rng.uniform(0, 6, (count, n)))
+        d = d * (phase if dtype.kind == "c" else np.sign(phase.real))
+        parts["condition"] = np.eye(n) * d[:, None, :]
     else:
         low = matrices.normal(rng, (count, n, n), dtype) / max(n, 1)
         d = rng.uniform(0.5, 2, (count, n)) * rng.choice((-1, 1), (count, n))

@@ -7,7 +7,7 @@ derivatives alone.
 import jax
 from jax import numpy as jnp
 
-from jaxinv._ops.floating_point import compute_dtype, frexp, nan, scaled_pivot
+from jaxinv._ops.floating_point import compute_dtype, frexp, nan, power_of_two, scaled_pivot
 from jaxinv._ops.structure import bad_column, diagonal, marked_diagonal, reads
 
 
@@ -37,17 +37,23 @@ def determinant(a: jax.Array, structure: str) -> list[jax.Array]:
     """Mantissa and exponent of the product of the diagonal, with derivatives at zeros too."""
     marked = marked_diagonal(a, structure)
     failed = jnp.any(jnp.isnan(marked), axis=-1)
-    mantissa, exponent = frexp(diagonal(a))
+    mantissa, exponent = _split(diagonal(a))
     while mantissa.shape[-1] > 1:
         # Halves, by one where the number is odd; every product brought back near 1.
         n = mantissa.shape[-1]
         rest = mantissa[..., n - n % 2 :], exponent[..., n - n % 2 :]
-        product, e = frexp(mantissa[..., : n // 2] * mantissa[..., n // 2 : n - n % 2])
+        product, e = _split(mantissa[..., : n // 2] * mantissa[..., n // 2 : n - n % 2])
         e = exponent[..., : n // 2] + exponent[..., n // 2 : n - n % 2] + e
         mantissa, exponent = (jnp.concatenate(p, axis=-1) for p in ((product, rest[0]), (e, rest[1])))
     if mantissa.shape[-1] == 0:
         return [jnp.ones_like(failed, a.dtype), jnp.zeros_like(failed, jnp.int32)]
     return [mantissa[..., 0] * jnp.where(failed, nan(a.dtype), 1), exponent[..., 0]]
+
+
+def _split(z):
+    """frexp, but zeros are left as they are: their derivatives would be multiplied by the power of two."""
+    _, e = frexp(jnp.where(z == 0, 1, z))
+    return z * power_of_two(-e, jnp.finfo(z.dtype)).astype(z.dtype), e
 
 
 def _mark(info, dtype):
