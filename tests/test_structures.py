@@ -29,8 +29,13 @@ FUNCTIONS = {
     "slogdet": jaxinv.slogdet,
     "det": jaxinv.det,
 }
-_SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 7, 8, 9, 15, 31, 32, 64, 65, 130, 200)]
+_SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 2, 4, 5, 8, 16, 31, 32, 33, 64, 130)]
 structures = pytest.mark.parametrize("structure", STRUCTURES)
+
+
+def _some(*names):
+    """All functions, those not named as slow tests."""
+    return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in FUNCTIONS]
 
 
 def keywords(structure):
@@ -109,8 +114,8 @@ def generate(structure, n, dtype, count=3):
 
 @structures
 @pytest.mark.parametrize("dtype", list(DTYPES))
-@pytest.mark.parametrize("n", (0, 1, 3, 5, 16, 17, 40, *_SLOW))
-@pytest.mark.portable(n=(3, 40), dtype=("float32", "complex128"))
+@pytest.mark.parametrize("n", (3, 40, *_SLOW))
+@pytest.mark.portable(n=(3, 40, 0), dtype=("float32",))
 def test_accuracy(path, structure, n, dtype, flushes):
     """Inverse, determinant and solution, with NaN in what must not be read."""
     dtype, options = DTYPES[dtype], keywords(structure)
@@ -203,7 +208,7 @@ def test_the_first_minor_that_is_not_positive():
 
 
 @structures
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", _some("inv_det", "inv_rows"))
 def test_functions(structure, function):
     """Shapes and dtypes: no matrix, empty matrices, integers, batches; under vmap and jit."""
     f = functools.partial(FUNCTIONS[function], **keywords(structure))
@@ -227,8 +232,8 @@ def test_functions(structure, function):
 
 
 @structures
-@pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("function", _some("inv_slogdet", "solve", "det"))
+@pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "complex128"])
 def test_check_grads(structure, function, dtype):
     """The derivative of what is computed: general matrices perturb entries that are not read."""
     rng = matrices.rng_for("grads", structure)
