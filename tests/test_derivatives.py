@@ -13,6 +13,7 @@ from matrices import DTYPES, transpose
 import jaxinv
 from jaxinv._ops.triple_product import triple_product
 
+pytestmark = pytest.mark.unoptimised
 SIZES = (1, 2, 3, 4, 5, 8, 9, 17, 33, 40)
 FLAGS = list(itertools.product([False, True], repeat=3))
 
@@ -38,7 +39,7 @@ def inverse_terms(a, x, d, order=1):
 
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.portable(n=(3, 9), dtype=("float64", "complex128"))
+@pytest.mark.portable(n=(9,), dtype=("complex128",))
 def test_check_grads(path, n, dtype):
     a = matrices.well_conditioned((2, n, n), DTYPES[dtype], kappa=3)
     # Central differences of step h err by (h kappa |D|)^2, |D| about sqrt(n), and by rounding over h.
@@ -56,7 +57,7 @@ def test_check_grads_in_single_precision(n, dtype):
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (0, *SIZES))
-@pytest.mark.portable(n=(0, 1, 3, 5, 9, 33), dtype=("float32", "complex128", "bfloat16"))
+@pytest.mark.portable(n=(3, 33), dtype=("complex128", "bfloat16"))
 def test_first_derivatives(path, n, dtype):
     dtype = DTYPES[dtype]
     a = matrices.well_conditioned((5, n, n), dtype)
@@ -77,7 +78,7 @@ def test_first_derivatives(path, n, dtype):
 
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize("n", (2, 4, 9))
-@pytest.mark.portable(n=(2, 9), dtype=("complex128",))
+@pytest.mark.portable(n=(9,), dtype=("complex128",))
 def test_second_and_third_derivatives(path, n, dtype):
     a = matrices.well_conditioned((n, n), DTYPES[dtype], kappa=4)
     d, e, f = (matrices.well_conditioned((n, n), DTYPES[dtype], seed=i) for i in (1, 2, 3))
@@ -128,7 +129,7 @@ def test_every_mode_gives_the_same_jacobian_and_hessian(path, n):
 
 
 @pytest.mark.parametrize("n", (3, 4, 9))
-@pytest.mark.portable(n=(3, 9))
+@pytest.mark.portable(n=(3,))
 def test_vmap_and_derivatives_commute(path, n):
     a = matrices.well_conditioned((4, n, n), np.float64)
     d = matrices.well_conditioned((4, n, n), np.float64, seed=1)
@@ -173,7 +174,7 @@ def bound(flags):
 
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 @pytest.mark.parametrize("dtype", list(DTYPES))
-@pytest.mark.portable(dtype=("float32", "complex128", "bfloat16"))
+@pytest.mark.portable(dtype=("bfloat16",))
 def test_triple_product(path, flags, dtype):
     for n in (0, 1, 2, 3, 4, 7, 16, 33):
         l, g, r, _ = operands(n, dtype)
@@ -187,7 +188,7 @@ def test_triple_product(path, flags, dtype):
 
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
-@pytest.mark.portable(dtype=("complex128",))
+@pytest.mark.portable(dtype=("complex128",), flags=FLAGS[3:5])
 def test_triple_product_is_linear_in_each_operand(path, flags, dtype):
     n = 4
     *primals, v = operands(n, dtype)
@@ -246,7 +247,7 @@ def test_the_inverse_is_never_recomputed(n):
 
 @pytest.mark.parametrize("dtype", ["float32", "complex128"])
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 9, 33))
-@pytest.mark.portable(n=(3, 9), dtype=("float32",))
+@pytest.mark.portable(n=(9,), dtype=("float32",))
 def test_masked_matrices_have_zero_gradients(path, n, dtype):
     a = matrices.well_conditioned((4, n, n), DTYPES[dtype])
     a[1] = 0

@@ -28,7 +28,7 @@ def det_and_slogdet(a):
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.portable(n=(1, 3, 17, 40), dtype=("float32", "complex128", "bfloat16"))
+@pytest.mark.portable(n=(3, 40), dtype=("complex128", "bfloat16"))
 def test_against_many_digits(path, n, dtype):
     dtype = DTYPES[dtype]
     a = (matrices.well_conditioned((5, n, n), dtype, kappa=5) * 2).astype(dtype)
@@ -68,7 +68,7 @@ def test_nothing_overflows_early(path, dtype):
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 16, 17, 40))
-@pytest.mark.portable(n=(2, 5, 40), dtype=("float32", "complex128"))
+@pytest.mark.portable(n=(5, 40), dtype=("complex128",))
 def test_singular_and_non_finite(path, n, dtype):
     names, a, _, kinds = zip(*bad_matrices(n, DTYPES[dtype]), strict=True)
     a, zero = np.stack(a), np.array(kinds) == "zero"

@@ -51,7 +51,7 @@ def relative_gate(n, kappa, dtype):
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 8, 9, 17))
-@pytest.mark.portable(n=(1, 3, 5, 17), dtype=("float32", "complex128", "bfloat16"))
+@pytest.mark.portable(n=(3, 17), dtype=("complex128", "bfloat16"))
 def test_against_many_digits(path, n, dtype):
     dtype = DTYPES[dtype]
     a = matrices.well_conditioned((6, n, n), dtype, kappa=5) * 2
@@ -71,7 +71,7 @@ def test_against_many_digits(path, n, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "float16"])
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 6, 8, 12))
-@pytest.mark.portable(n=(3, 6), dtype=("float32", "complex64"))
+@pytest.mark.portable(n=(6,), dtype=("complex64",))
 def test_integer_determinants_round_to_the_exact_one(path, n, dtype):
     rng = matrices.rng_for("integers", n)
     # Small enough determinants: products of unit triangles and a diagonal of 1, 2 and 3.
@@ -104,7 +104,7 @@ def test_permutations_have_their_sign_exactly(dtype):
 @pytest.mark.parametrize(
     ("dtype", "power"), [("float32", 16), ("float64", 200), ("complex64", 16), ("float16", 6)]
 )
-@pytest.mark.portable(n=(3, 8, 100))
+@pytest.mark.portable(n=(100,))
 def test_nothing_overflows_early(path, n, dtype, power):
     dtype = DTYPES[dtype]
     real = jnp.finfo(dtype)
@@ -130,7 +130,7 @@ def test_nothing_overflows_early(path, n, dtype, power):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
-@pytest.mark.portable(dtype=("float32", "complex64"))
+@pytest.mark.portable(dtype=("complex64",))
 def test_product_of_both_ends_of_the_range(path, dtype):
     # Any order of multiplication leaves the range on the way; the product is 1, or 2**-20.
     big = 2.0 ** (jnp.finfo(DTYPES[dtype]).maxexp * 3 // 4)
@@ -167,6 +167,7 @@ def test_complex_sign_has_modulus_one(dtype):
         assert (np.abs(sign - expected) <= gate).all()
 
 
+@pytest.mark.unoptimised
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize("n", (1, 3, 8))
 def test_check_grads(n, dtype):
@@ -182,7 +183,7 @@ def test_check_grads(n, dtype):
 
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 8, 20))
-@pytest.mark.portable(n=(1, 3, 8), dtype=("complex128",))
+@pytest.mark.portable(n=(3,), dtype=("complex128",))
 def test_gradients(path, n, dtype):
     a = matrices.well_conditioned((2, n, n), DTYPES[dtype], kappa=3) * np.sqrt(3)
     x, det = matrices.reference(a), np.linalg.det(a)

@@ -25,8 +25,8 @@ def fake_plan(backend, op, n, dtype, structure):
     }
 
 
-def fake_cpu_plan(op, n, dtype, nbytes, mac):
-    return fake_plan("mac" if mac else "cpu", op, n, dtype)
+def fake_cpu_plan(op, n, dtype, structure, nbytes, mac):
+    return fake_plan("mac" if mac else "cpu", op, n, dtype, structure)
 
 
 def test_prints_the_plan(monkeypatch):
@@ -181,7 +181,7 @@ def test_a_mac_hands_large_calls_over(native, platform, n, kernel):
         pytest.skip("JAXINV_METAL decides")
     kernels = r"^  kernel     (\S+)"
     large = jaxinv.explain((10_000_000 // n**2, n, n), "float32", platform=platform)
-    small = jaxinv.explain((10, n, n), "float32", platform=platform)
+    small = jaxinv.explain((1, n, n), "float32", platform=platform)
     double = jaxinv.explain((10_000_000 // n**2, n, n), "float64", platform=platform)
     assert large.splitlines()[0].endswith(f"on {platform}")
     assert re.findall(kernels, large, re.MULTILINE)[0] == f"metal/{kernel}"
@@ -190,9 +190,7 @@ def test_a_mac_hands_large_calls_over(native, platform, n, kernel):
     )
     assert "(estimates, not measured: M1 4 MB, M2 4 MB, M3 2 MB, M4 2 MB, M5 1 MB)" in large
     assert re.findall(kernels, small, re.MULTILINE)[0].startswith("cpu/")
-    assert re.search(
-        r"not on the GPU of a Mac: 0\.0\d+ MB are less than|: [0-3]\.?\d* MB are less than", small
-    )
+    assert re.search(r"not on the GPU of a Mac: [\d.e-]+ MB are less than", small)
     assert re.findall(kernels, double, re.MULTILINE)[0].startswith("cpu/")
     assert "not on the GPU of a Mac: " in double
 

@@ -15,6 +15,7 @@ import jaxinv
 
 FUNCTIONS = {"inv_rows": "rows", "inv_cols": "cols"}
 functions = pytest.mark.parametrize("name", FUNCTIONS)
+_SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in (2, 8, 40)]
 
 
 def select(name, x, index):
@@ -23,8 +24,10 @@ def select(name, x, index):
 
 @functions
 @pytest.mark.parametrize("dtype", list(DTYPES))
-@pytest.mark.parametrize("n", (1, 2, 3, 8, 16, 17, 40, 100))
-@pytest.mark.portable(n=(3, 40), dtype=("float32", "complex128"), name=("inv_rows",))
+@pytest.mark.parametrize(
+    "n", (1, 3, 16, 17, 100, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 8, 40)))
+)
+@pytest.mark.portable(n=(3, 40), dtype=("complex128",), name=("inv_rows",))
 def test_generators(path, name, n, dtype, flushes):
     names, a = matrices.generate(n, DTYPES[dtype], 2)
     k = min(n, 5)
@@ -59,7 +62,7 @@ def test_generators(path, name, n, dtype, flushes):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("n", (5, 20))
+@pytest.mark.parametrize("n", (pytest.param(5, marks=pytest.mark.slow), 20))
 def test_selections(name, selection, n):
     a = matrices.well_conditioned((2, n, n), np.float64)
     index = slice(int(selection)) if isinstance(selection, int | np.integer) else selection
@@ -128,7 +131,7 @@ def test_derivatives(path, name, n, dtype):
 
 @functions
 @pytest.mark.parametrize("n", (3, 16, 17, 64))
-@pytest.mark.portable(n=(3, 17))
+@pytest.mark.portable(n=(17,))
 def test_singular_matrices_leave_their_neighbours(path, name, n):
     good = matrices.well_conditioned((7, n, n), np.float32)
     mixed = good.copy()

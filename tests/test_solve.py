@@ -25,7 +25,7 @@ def rhs(shape, dtype, seed=0):
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.portable(n=(0, 3, 40), dtype=("float32", "complex128", "bfloat16"))
+@pytest.mark.portable(n=(3, 40), dtype=("complex128", "bfloat16"))
 def test_generators(path, n, dtype, flushes):
     names, a = matrices.generate(n, DTYPES[dtype], 4 if n < 40 else 2)
     b = rhs((*a.shape[:-1], 3), DTYPES[dtype])
@@ -35,9 +35,9 @@ def test_generators(path, n, dtype, flushes):
     np.testing.assert_array_equal(jaxinv.solve(a, b), x)
 
 
-@pytest.mark.parametrize("columns", (0, 1, 2, 16, 17, 40, 130))
+@pytest.mark.parametrize("columns", (0, 1, 16, 17, 130))
 @pytest.mark.parametrize("n", (1, 5, 16, 17, 40))
-@pytest.mark.parametrize("dtype", ("float32", "complex64", "float64"))
+@pytest.mark.parametrize("dtype", ("float32", "complex64"))
 def test_numbers_of_right_hand_sides(n, columns, dtype):
     a = matrices.well_conditioned((3, n, n), DTYPES[dtype])
     b = rhs((3, n, columns), DTYPES[dtype])

@@ -115,7 +115,7 @@ def generate(structure, n, dtype, count=3):
 @structures
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (3, 40, *_SLOW))
-@pytest.mark.portable(n=(3, 40, 0), dtype=("float32",))
+@pytest.mark.portable(n=(40, 0), dtype=("float32",))
 def test_accuracy(path, structure, n, dtype, flushes):
     """Inverse, determinant and solution, with NaN in what must not be read."""
     dtype, options = DTYPES[dtype], keywords(structure)
@@ -232,7 +232,7 @@ def test_functions(structure, function):
 
 
 @structures
-@pytest.mark.parametrize("function", _some("inv_slogdet", "solve", "det"))
+@pytest.mark.parametrize("function", _some("inv_slogdet", "solve"))
 @pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "complex128"])
 def test_check_grads(structure, function, dtype):
     """The derivative of what is computed: general matrices perturb entries that are not read."""
