@@ -41,8 +41,9 @@ __device__ __forceinline__ void store_determinant(const InverseProblem& p, int64
   p.exponent[index] = info ? 0 : exponent - shift * N;
 }
 
+// One block on a multiprocessor will do for complex128, or ptxas saves registers by spilling on sm_80 and sm_86.
 template <class V, int N>
-__global__ void __launch_bounds__(kWarpSize* kInverseThreadWarps<V, N>)
+__global__ void __launch_bounds__(kWarpSize* kInverseThreadWarps<V, N>, sizeof(V) == 16)
     inverse_thread(InverseProblem p) {
   using R = typename Parts<V>::Real;
   constexpr int kWarps = kInverseThreadWarps<V, N>;
