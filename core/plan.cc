@@ -5,28 +5,25 @@
 namespace jaxinv {
 namespace {
 
-Plan plan_cpu(Op op, int64_t n, DType dtype, Algorithm algorithm) {
-  if (n == 0) {
-    return {algorithm, "portable", "XLA", "n = 0: there is nothing to compute"};
-  }
-  auto range = [](const char* relation, int64_t edge) {
-    return std::string("n ") + relation + " " + std::to_string(edge) + ": ";
-  };
+std::string up_to(int64_t edge) { return "n <= " + std::to_string(edge) + ": "; }
+std::string above(int64_t edge) { return "n > " + std::to_string(edge) + ": "; }
+
+Plan plan_cpu(Op op, DType dtype, Algorithm algorithm) {
   if (op == Op::kTripleProduct) {
     if (algorithm == Algorithm::kLanes) {
       return {algorithm, "fused triple product, one matrix per SIMD lane",
               "cpu/triple_product_lanes",
-              range("<=", kTripleProductMax) + "three operands read once, one result written"};
+              up_to(kTripleProductMax) + "three operands read once, one result written"};
     }
     return {algorithm, "two matrix products at full precision", "XLA dot_general",
-            range(">", kTripleProductMax) + "XLA's matrix product is faster than a fused one"};
+            above(kTripleProductMax) + "XLA's matrix product is faster than a fused one"};
   }
   if (op == Op::kSolve) {
     if (algorithm == Algorithm::kLanes) {
       return {algorithm, "LU with partial pivoting and substitution, one system per SIMD lane",
-              "cpu/solve_lanes", range("<=", kLuLanesMax) + "no factor is written to memory"};
+              "cpu/solve_lanes", up_to(kLuLanesMax) + "no factor is written to memory"};
     }
-    return {algorithm, "portable", "XLA", range(">", kLuLanesMax) + "solved by its factors"};
+    return {algorithm, "portable", "XLA", above(kLuLanesMax) + "solved by its factors"};
   }
   if (op == Op::kLuSolve) {
     return {algorithm, "forward and back substitution, right-hand sides in SIMD vectors",
@@ -35,28 +32,27 @@ Plan plan_cpu(Op op, int64_t n, DType dtype, Algorithm algorithm) {
   if (op == Op::kLuFactor || op == Op::kDeterminant) {
     if (algorithm == Algorithm::kLanes) {
       return {algorithm, "LU with partial pivoting, one matrix per SIMD lane", "cpu/lu_lanes",
-              range("<=", kLuLanesMax) +
+              up_to(kLuLanesMax) +
                   "the lanes of a vector work on as many matrices, no step waits for another"};
     }
-    return {algorithm, "blocked LU with partial pivoting", "cpu/lu_blocked",
-            range(">", kLuLanesMax) +
-                "panels of columns, then register-tiled rank-k updates of the rest"};
+    return {
+        algorithm, "blocked LU with partial pivoting", "cpu/lu_blocked",
+        above(kLuLanesMax) + "panels of columns, then register-tiled rank-k updates of the rest"};
   }
   switch (algorithm) {
     case Algorithm::kLanes:
       return {algorithm, "Gauss-Jordan with partial pivoting, one matrix per SIMD lane",
               "cpu/inverse_lanes",
-              range("<=", inverse_lanes_max(dtype)) +
+              up_to(inverse_lanes_max(dtype)) +
                   "the lanes of a vector work on as many matrices, no step waits for another"};
     case Algorithm::kColumns:
       return {algorithm, "Gauss-Jordan with partial pivoting, columns in SIMD vectors",
               "cpu/inverse_columns",
-              range("<=", inverse_columns_max(dtype)) +
-                  "one matrix at a time stays in the near caches"};
+              up_to(inverse_columns_max(dtype)) + "one matrix at a time stays in the near caches"};
     default:
       return {algorithm, "blocked in-place Gauss-Jordan with partial pivoting",
               "cpu/inverse_blocked",
-              range(">", inverse_columns_max(dtype)) +
+              above(inverse_columns_max(dtype)) +
                   "panels of columns, then register-tiled rank-k updates of the rest"};
   }
 }
@@ -67,15 +63,10 @@ int block_max(DType dtype, int64_t shared_bytes) {
   return inverse_block_max(arithmetic_bytes(dtype), shared_bytes);
 }
 
-Plan plan_cuda(Op op, int64_t n, DType dtype, Algorithm algorithm) {
-  if (n == 0) {
-    return {algorithm, "portable", "XLA", "n = 0: there is nothing to compute"};
-  }
+Plan plan_cuda(Op op, DType dtype, Algorithm algorithm) {
   if (op != Op::kInverse && op != Op::kTripleProduct) {
     return {algorithm, "portable", "XLA", "jaxinv has CUDA kernels for inverses only so far"};
   }
-  auto up_to = [](int64_t edge) { return "n <= " + std::to_string(edge) + ": "; };
-  auto above = [](int64_t edge) { return "n > " + std::to_string(edge) + ": "; };
   if (op == Op::kTripleProduct) {
     switch (algorithm) {
       case Algorithm::kThread:
@@ -142,18 +133,15 @@ Algorithm algorithm_structured(Backend backend, Op op, int64_t n, DType dtype,
   return Algorithm::kBlocked;
 }
 
-Plan plan_structured(Backend backend, Op op, int64_t n, DType dtype, Structure structure,
+Plan plan_structured(Backend backend, Op op, DType dtype, Structure structure,
                      Algorithm algorithm) {
-  if (n == 0) return {algorithm, "portable", "XLA", "n = 0: there is nothing to compute"};
   const int max = op == Op::kInverse ? triangle_lanes_max(dtype) : kLuLanesMax;
-  const std::string edge = std::to_string(max), small = "n <= " + edge + ": ",
-                    large = "n > " + edge + ": ";
   if (backend != Backend::kCpu) {
     return {algorithm, "portable", "XLA",
             "jaxinv has kernels of structured matrices on the CPU only"};
   }
   if (algorithm == Algorithm::kPortable) {
-    return {algorithm, "portable", "XLA", large + "solved by its factors"};
+    return {algorithm, "portable", "XLA", above(max) + "solved by its factors"};
   }
   if (op == Op::kLuSolve) {
     return {algorithm, "forward and back substitution, right-hand sides in SIMD vectors",
@@ -162,18 +150,19 @@ Plan plan_structured(Backend backend, Op op, int64_t n, DType dtype, Structure s
   const std::string what = is_pos(structure) ? "L D Lᴴ without pivoting" : "substitution";
   if (algorithm == Algorithm::kLanes) {
     return {algorithm, what + ", one matrix per SIMD lane", "cpu/triangle_lanes",
-            small + "the lanes of a vector work on as many matrices, and no pivot is searched for"};
+            up_to(max) +
+                "the lanes of a vector work on as many matrices, and no pivot is searched for"};
   }
   if (is_triangular(structure)) {
     return {algorithm, what + ", right-hand sides or columns in SIMD vectors", "cpu/triangle_solve",
-            large + "register tiles of rows by columns, with no zeros of the other triangle"};
+            above(max) + "register tiles of rows by columns, with no zeros of the other triangle"};
   }
   if (op == Op::kInverse) {
     return {algorithm, "blocked L D Lᴴ, inverse of L, and their product", "cpu/positive_blocked",
-            large + "no pivot is searched for; register tiles, one triangle of the product"};
+            above(max) + "no pivot is searched for; register tiles, one triangle of the product"};
   }
   return {algorithm, "blocked L D Lᴴ without pivoting", "cpu/lu_blocked",
-          large + "panels of columns, then register-tiled rank-k updates of the rest"};
+          above(max) + "panels of columns, then register-tiled rank-k updates of the rest"};
 }
 
 bool metal_has(DType dtype) { return dtype != DType::kF64 && dtype != DType::kC128; }
@@ -189,18 +178,13 @@ Algorithm algorithm_metal(Op op, int64_t n, DType dtype) {
   return n <= inverse_threadgroup_max(dtype) ? Algorithm::kThreadgroup : Algorithm::kGrid;
 }
 
-Plan plan_metal(Op op, int64_t n, DType dtype, Algorithm algorithm) {
-  if (n == 0) {
-    return {algorithm, "portable", "XLA", "n = 0: there is nothing to compute"};
-  }
+Plan plan_metal(Op op, DType dtype, Algorithm algorithm) {
   if (op != Op::kInverse && op != Op::kTripleProduct) {
     return {algorithm, "portable", "XLA", "jaxinv has Metal kernels for inverses only so far"};
   }
   if (!metal_has(dtype)) {
     return {algorithm, "portable", "XLA", "Apple's GPUs have no 64-bit floating point"};
   }
-  auto up_to = [](int64_t edge) { return "n <= " + std::to_string(edge) + ": "; };
-  auto above = [](int64_t edge) { return "n > " + std::to_string(edge) + ": "; };
   if (op == Op::kTripleProduct) {
     switch (algorithm) {
       case Algorithm::kThread:
@@ -270,18 +254,20 @@ int64_t workspace(Backend backend, Op op, int64_t n, DType dtype, Structure stru
 
 Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
   const Algorithm chosen = algorithm(backend, op, n, dtype, structure);
+  if (n == 0) return {chosen, "portable", "XLA", "n = 0: there is nothing to compute"};
+  if (structure != Structure::kGeneral) {
+    return plan_structured(backend, op, dtype, structure, chosen);
+  }
   Plan answer;
-  if (structure != Structure::kGeneral)
-    return plan_structured(backend, op, n, dtype, structure, chosen);
   switch (backend) {
     case Backend::kCpu:
-      answer = plan_cpu(op, n, dtype, chosen);
+      answer = plan_cpu(op, dtype, chosen);
       break;
     case Backend::kCuda:
-      answer = plan_cuda(op, n, dtype, chosen);
+      answer = plan_cuda(op, dtype, chosen);
       break;
     case Backend::kMetal:
-      answer = plan_metal(op, n, dtype, chosen);
+      answer = plan_metal(op, dtype, chosen);
       break;
   }
   answer.workspace = workspace(backend, op, n, dtype, structure);

@@ -17,6 +17,10 @@ static constexpr bool is_pos(Structure s) {
 static constexpr bool is_triangular(Structure s) {
   return s == Structure::kUpper || s == Structure::kLower;
 }
+// Of triangles and positive definite matrices: which triangle is read.
+static constexpr bool is_upper(Structure s) {
+  return s == Structure::kPosUpper || s == Structure::kUpper;
+}
 
 // Ranges of n on the CPU. Inverses with one matrix per SIMD lane: above, its row exchanges cost more than the
 // idle lanes of columns (complex numbers fill twice as many vectors).

@@ -21,6 +21,11 @@ JAXINV_INLINE constexpr int arithmetic_bytes(DType dtype) {
   }
 }
 
+// Of a number as it is stored.
+JAXINV_INLINE constexpr int storage_bytes(DType dtype) {
+  return dtype == DType::kF16 || dtype == DType::kBF16 ? 2 : arithmetic_bytes(dtype);
+}
+
 // Numbers in a row: whole words of 16 bytes, an odd number of them, so that rows fall into all banks.
 JAXINV_INLINE constexpr int block_row(int64_t n, int bytes) {
   return int((n * bytes + 15) / 16 | 1) * 16 / bytes;

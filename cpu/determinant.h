@@ -59,8 +59,8 @@ JAXINV_INLINE void determinant(int64_t n, Pivot&& pivot_at, Index odd, V& mantis
 
 // Whether an entry is read.
 inline bool reads(Structure structure, int64_t row, int64_t column) {
-  if (structure == Structure::kUpper || structure == Structure::kPosUpper) return row <= column;
-  return structure == Structure::kGeneral || row >= column;
+  if (structure == Structure::kGeneral) return true;
+  return is_upper(structure) ? row <= column : row >= column;
 }
 
 // The mantissa of an n × n matrix whose elimination failed: 0 when its pivot was exactly zero and every entry
@@ -88,9 +88,9 @@ JAXINV_INLINE R failed_mantissa(const S* a, int64_t n, Structure structure, bool
   return zero_pivot && sum == 0 ? R(0) : R(__builtin_nan(""));
 }
 
-// info, mantissa and exponent of one group, where asked for.
-template <class V>
-JAXINV_INLINE void store_group_by_products(const InverseProblem& p, int64_t index, int64_t count,
+// info, mantissa and exponent of one group, where asked for: of an InverseProblem or a LuProblem.
+template <class V, class Problem>
+JAXINV_INLINE void store_group_by_products(const Problem& p, int64_t index, int64_t count,
                                            const typename V::R* a, const V* pivots,
                                            typename V::Index info, typename V::Index odd,
                                            typename V::Index shift) {
@@ -138,8 +138,8 @@ JAXINV_INLINE void store_group_by_products(const InverseProblem& p, int64_t inde
 
 // What stands beside the inverse of one matrix that was eliminated on its own: info, mantissa and exponent,
 // where asked for. `pivots`: its n pivots; `shift`: the power of two it was multiplied by.
-template <class S>
-void store_by_products(const InverseProblem& p, int64_t index, int64_t info,
+template <class S, class Problem>
+void store_by_products(const Problem& p, int64_t index, int64_t info,
                        const typename Storage<S>::R* pivots, bool odd, int shift) {
   using R = typename Storage<S>::R;
   constexpr int P = Storage<S>::kParts, W = kVectorBytes / int(sizeof(R));

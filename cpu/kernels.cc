@@ -23,90 +23,65 @@ namespace jaxinv::cpu {
 const KernelSet JAXINV_KERNEL_SET = {
     JAXINV_STRING(JAXINV_NAMESPACE),
     [](DType dtype, int64_t n) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
+      return JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        return JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
             n, [&](auto r) { return JAXINV_NAMESPACE::inverse_lanes_scratch<decltype(r)>(n); });
       });
-      return bytes;
     },
     [](DType dtype, int64_t n) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
+      return JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        return JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
             n, [&](auto r) { return JAXINV_NAMESPACE::inverse_columns_scratch<decltype(r)>(n); });
       });
-      return bytes;
     },
     [](DType dtype, int64_t n) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::inverse_blocked_scratch<decltype(s)>(n);
+      return JAXINV_NAMESPACE::with_storage(
+          dtype, [&](auto s) { return JAXINV_NAMESPACE::inverse_blocked_scratch<decltype(s)>(n); });
+    },
+    [](DType dtype, int64_t n) {
+      return JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        return JAXINV_NAMESPACE::triple_product_lanes_scratch<decltype(s)>(n);
       });
-      return bytes;
     },
     [](DType dtype, int64_t n) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::triple_product_lanes_scratch<decltype(s)>(n);
+      return JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        return JAXINV_NAMESPACE::inverse_triangle_lanes_scratch<decltype(s)>(n);
       });
-      return bytes;
     },
     [](DType dtype, int64_t n) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::inverse_triangle_lanes_scratch<decltype(s)>(n);
-      });
-      return bytes;
-    },
-    [](DType dtype, int64_t n) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
+      return JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        return JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
             n, [&](auto r) { return JAXINV_NAMESPACE::inverse_triangle_scratch<decltype(r)>(n); });
       });
-      return bytes;
     },
     [](DType dtype, int64_t n) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
+      return JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        return JAXINV_NAMESPACE::widened_scratch<decltype(s)>(
             n, [&](auto r) { return JAXINV_NAMESPACE::inverse_positive_scratch<decltype(r)>(n); });
       });
-      return bytes;
     },
     [](DType dtype, int64_t n, int64_t columns) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_computed(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::solve_triangle_lanes_scratch<decltype(s)>(n, columns);
+      return JAXINV_NAMESPACE::with_computed(dtype, [&](auto s) {
+        return JAXINV_NAMESPACE::solve_triangle_lanes_scratch<decltype(s)>(n, columns);
       });
-      return bytes;
     },
     [](DType dtype, int64_t n) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_computed(
-          dtype, [&](auto s) { bytes = JAXINV_NAMESPACE::lu_lanes_scratch<decltype(s)>(n); });
-      return bytes;
+      return JAXINV_NAMESPACE::with_computed(
+          dtype, [&](auto s) { return JAXINV_NAMESPACE::lu_lanes_scratch<decltype(s)>(n); });
     },
     [](DType dtype, int64_t n) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_computed(
-          dtype, [&](auto s) { bytes = JAXINV_NAMESPACE::lu_blocked_scratch<decltype(s)>(n); });
-      return bytes;
+      return JAXINV_NAMESPACE::with_computed(
+          dtype, [&](auto s) { return JAXINV_NAMESPACE::lu_blocked_scratch<decltype(s)>(n); });
     },
     [](DType dtype, int64_t n, int64_t columns) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_computed(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::lu_solve_scratch<decltype(s)>(n, columns);
+      return JAXINV_NAMESPACE::with_computed(dtype, [&](auto s) {
+        return JAXINV_NAMESPACE::lu_solve_scratch<decltype(s)>(n, columns);
       });
-      return bytes;
     },
     [](DType dtype, int64_t n, int64_t columns) {
-      size_t bytes = 0;
-      JAXINV_NAMESPACE::with_computed(dtype, [&](auto s) {
-        bytes = JAXINV_NAMESPACE::solve_lanes_scratch<decltype(s)>(n, columns);
+      return JAXINV_NAMESPACE::with_computed(dtype, [&](auto s) {
+        return JAXINV_NAMESPACE::solve_lanes_scratch<decltype(s)>(n, columns);
       });
-      return bytes;
     },
     [](DType dtype, int64_t n, int64_t columns) {
       int64_t parts = 0;

@@ -66,14 +66,10 @@ constexpr DType kDType = std::is_same_v<S, Float16>            ? DType::kF16
                          : std::is_same_v<S, ComplexOf<float>> ? DType::kC64
                                                                : DType::kC128;
 
-// Calls f(S{}) with the storage type of a dtype.
+// f(S{}) with the storage type of a dtype that arithmetic is done in; nothing, or 0, for the others.
 template <class F>
-JAXINV_INLINE void with_storage(DType dtype, F&& f) {
+JAXINV_INLINE auto with_computed(DType dtype, F&& f) -> decltype(f(float{})) {
   switch (dtype) {
-    case DType::kF16:
-      return f(Float16{});
-    case DType::kBF16:
-      return f(BFloat16{});
     case DType::kF32:
       return f(float{});
     case DType::kF64:
@@ -82,6 +78,21 @@ JAXINV_INLINE void with_storage(DType dtype, F&& f) {
       return f(ComplexOf<float>{});
     case DType::kC128:
       return f(ComplexOf<double>{});
+    default:
+      return decltype(f(float{}))();
+  }
+}
+
+// f(S{}) with the storage type of a dtype.
+template <class F>
+JAXINV_INLINE auto with_storage(DType dtype, F&& f) -> decltype(f(float{})) {
+  switch (dtype) {
+    case DType::kF16:
+      return f(Float16{});
+    case DType::kBF16:
+      return f(BFloat16{});
+    default:
+      return with_computed(dtype, f);
   }
 }
 

@@ -302,9 +302,7 @@ void lu_blocked(const LuProblem& p, int64_t index, void* scratch, const cpu::Tea
     info ? fill_nan(lu, n * n) : store_rows(b, lu);
     for (int64_t i = 0; i < n; ++i) p.permutation[index * n + i] = int32_t(b.origin[i]);
   }
-  const InverseProblem by_products{p.dtype, p.structure, n,          p.batch,   p.a,
-                                   nullptr, p.info,      p.mantissa, p.exponent};
-  store_by_products<S>(by_products, index, info, b.pivots, odd, shift);
+  store_by_products<S>(p, index, info, b.pivots, odd, shift);
 }
 
 template <class S>

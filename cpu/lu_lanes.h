@@ -13,23 +13,6 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-// Calls f(S{}) with the storage type of a dtype that arithmetic is done in; nothing for the others.
-template <class F>
-JAXINV_INLINE void with_computed(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::kF32:
-      return f(float{});
-    case DType::kF64:
-      return f(double{});
-    case DType::kC64:
-      return f(ComplexOf<float>{});
-    case DType::kC128:
-      return f(ComplexOf<double>{});
-    default:
-      return;
-  }
-}
-
 // State of a factorisation in lanes; arrays in scratch memory. Entry (i, j) of the matrix stands at
 // tile[i · row_stride + j · column_stride]: the transposed matrix is another way to read it.
 template <class V>
@@ -214,8 +197,6 @@ void lu_tiled(const LuProblem& p, int64_t begin, int64_t end, void* scratch) {
   const int64_t n = p.n, reals = n * n * P;
   LaneLu<V> e(scratch, n, 0, false);
   R* staging = static_cast<R*>(scratch) + LaneLu<V>::vectors(n, 0) * W;
-  const InverseProblem by_products{p.dtype, Structure::kGeneral, n,         p.batch, p.a, nullptr,
-                                   p.info,  p.mantissa,          p.exponent};
   for (int64_t index = begin; index < end; index += W) {
     const int64_t count = end - index < W ? end - index : W;
     const R* a = group_in<S, W>(p.a, index, end, reals, staging);
@@ -228,8 +209,7 @@ void lu_tiled(const LuProblem& p, int64_t begin, int64_t end, void* scratch) {
       shift = range.shift;
     }
     factor_lanes(int(n), 0, e);
-    store_group_by_products<V>(by_products, index, count, a, e.pivots, e.info,
-                               odd_places(n, e.place), shift);
+    store_group_by_products<V>(p, index, count, a, e.pivots, e.info, odd_places(n, e.place), shift);
     if (p.lu) store_factors<S>(p, index, count, e);
   }
 }

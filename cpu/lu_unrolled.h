@@ -46,6 +46,21 @@ JAXINV_INLINE void spoil(typename RVec<R, W>::Index fine, int64_t reals, R* tile
   }
 }
 
+// Solutions and info of one group: NaN where info is not 0. y: the solutions by lanes.
+template <class S, int W, class R = typename Storage<S>::R>
+JAXINV_INLINE void store_solutions(const SolveProblem& p, int64_t index, int64_t end,
+                                   typename RVec<R, W>::Index info, R* y, R* staging) {
+  using Index = typename RVec<R, W>::Index;
+  const int64_t reals = p.n * p.columns * Storage<S>::kParts;
+  spoil<R, W>(info == Index(typename RVec<R, W>::I(0)), reals, y);
+  R* x = group_out<S, W>(p.x, index, end, reals, staging);
+  store_systems<R, W>(y, reals, x);
+  group_done<S, W>(p.x, index, end, reals, x);
+  for (int lane = 0; p.info && lane < W && lane < end - index; ++lane) {
+    p.info[index + lane] = int32_t(info.v[lane]);
+  }
+}
+
 template <class S, int N>
 void determinant_unrolled(const LuProblem& p, int64_t begin, int64_t end, void* scratch) {
   using R = typename Storage<S>::R;
@@ -53,8 +68,6 @@ void determinant_unrolled(const LuProblem& p, int64_t begin, int64_t end, void* 
   using V = Value<R, W, P>;
   using Index = typename V::Index;
   using I = typename Types<V>::Real::I;
-  const InverseProblem by_products{p.dtype, Structure::kGeneral, N,         p.batch, p.a, nullptr,
-                                   p.info,  p.mantissa,          p.exponent};
   for (int64_t index = begin; index < end; index += W) {
     SmallLu<N, V> lu;
     const R* a = group_in<S, W>(p.a, index, end, kReals, static_cast<R*>(scratch));
@@ -70,8 +83,8 @@ void determinant_unrolled(const LuProblem& p, int64_t begin, int64_t end, void* 
       pivots[k] = lu.a[k][k];
       odd = odd ^ ((lu.swaps[k] == Index(I(k))) ^ Index(I(-1)));
     }
-    store_group_by_products<V>(by_products, index, end - index < W ? end - index : W, a, pivots,
-                               lu.info, odd, range.shift);
+    store_group_by_products<V>(p, index, end - index < W ? end - index : W, a, pivots, lu.info, odd,
+                               range.shift);
   }
 }
 
@@ -80,8 +93,6 @@ void solve_unrolled(const SolveProblem& p, int64_t begin, int64_t end, void* scr
   using R = typename Storage<S>::R;
   constexpr int P = Storage<S>::kParts, W = kVectorBytes / int(sizeof(R)), kReals = N * N * P;
   using V = Value<R, W, P>;
-  using Index = typename V::Index;
-  using I = typename Types<V>::Real::I;
   const int64_t columns = p.columns, right = N * columns * P;
   V* y = static_cast<V*>(scratch);
   R* reals = static_cast<R*>(scratch);
@@ -114,13 +125,7 @@ void solve_unrolled(const SolveProblem& p, int64_t begin, int64_t end, void* scr
       for (int i = 0; i < N; ++i) y[i * columns + c] = column[i];
     }
     range.apply(reals, right);
-    spoil<R, W>(lu.info == Index(I(0)), right, reals);
-    R* x = group_out<S, W>(p.x, index, end, right, staging);
-    store_systems<R, W>(reals, right, x);
-    group_done<S, W>(p.x, index, end, right, x);
-    for (int lane = 0; p.info && lane < W && lane < end - index; ++lane) {
-      p.info[index + lane] = int32_t(lu.info.v[lane]);
-    }
+    store_solutions<S, W>(p, index, end, lu.info, reals, staging);
   }
 }
 

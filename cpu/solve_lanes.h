@@ -16,8 +16,6 @@ void solve_tiled(const SolveProblem& p, int64_t begin, int64_t end, void* scratc
   using R = typename Storage<S>::R;
   constexpr int P = Storage<S>::kParts, W = kVectorBytes / int(sizeof(R));
   using V = Value<R, W, P>;
-  using Index = typename V::Index;
-  using I = typename Types<V>::Real::I;
   const int64_t n = p.n, columns = p.columns, reals = n * n * P, right = n * columns * P;
   LaneLu<V> e(scratch, n, columns, p.transpose);
   R* staging = static_cast<R*>(scratch) + LaneLu<V>::vectors(n, columns) * W;
@@ -32,13 +30,7 @@ void solve_tiled(const SolveProblem& p, int64_t begin, int64_t end, void* scratc
     factor_lanes(int(n), columns, e);
     substitute_lanes(int(n), columns, e);
     range.apply(y, right);
-    spoil<R, W>(e.info == Index(I(0)), right, y);
-    R* x = group_out<S, W>(p.x, index, end, right, staging);
-    store_systems<R, W>(y, right, x);
-    group_done<S, W>(p.x, index, end, right, x);
-    for (int lane = 0; p.info && lane < W && lane < end - index; ++lane) {
-      p.info[index + lane] = int32_t(e.info.v[lane]);
-    }
+    store_solutions<S, W>(p, index, end, e.info, y, staging);
   }
 }
 

@@ -192,7 +192,7 @@ void inverse_triangle_lanes(const InverseProblem& p, int64_t begin, int64_t end,
   using Index = typename V::Index;
   using I = typename Types<V>::Real::I;
   const int64_t n = p.n, reals = n * n * P;
-  const bool upper = p.structure == Structure::kUpper || p.structure == Structure::kPosUpper;
+  const bool upper = is_upper(p.structure);
   LaneTriangle<V> e(scratch, n, upper);
   R* staging = static_cast<R*>(scratch) + LaneTriangle<V>::vectors(n) * W;
   R* tile = reinterpret_cast<R*>(e.tile);
@@ -218,17 +218,11 @@ void inverse_triangle_lanes(const InverseProblem& p, int64_t begin, int64_t end,
       invert_triangle<false>(n, e);
     }
     range.apply(tile, reals);
-    const Index fine = e.info == Index(I(0));
     if (p.info || p.mantissa) {
       store_group_by_products<V>(p, index, count, a, e.pivots, e.info, Index(I(0)), range.shift);
     }
     if (!p.x) continue;  // the determinant alone
-    if (!all_set(fine)) {
-      using Real = typename Types<V>::Real;
-      for (int64_t k = 0; k < reals; ++k) {
-        select(fine, Real::load(tile + k * W), Real(R(__builtin_nan("")))).store(tile + k * W);
-      }
-    }
+    spoil<R, W>(e.info == Index(I(0)), reals, tile);
     R* x = group_out<S, W>(p.x, index, end, reals, staging);
     store_lanes<R, W>(tile, reals, x);
     group_done<S, W>(p.x, index, end, reals, x);
@@ -262,7 +256,7 @@ void solve_triangle_lanes(const SolveProblem& p, int64_t begin, int64_t end, voi
   using Index = typename V::Index;
   using I = typename Types<V>::Real::I;
   const int64_t n = p.n, columns = p.columns, reals = n * n * P, right = n * columns * P;
-  const bool upper = p.structure == Structure::kUpper || p.structure == Structure::kPosUpper;
+  const bool upper = is_upper(p.structure);
   LaneTriangle<V> e(scratch, n, upper);
   R* y = static_cast<R*>(scratch) + LaneTriangle<V>::vectors(n) * W;
   R* staging = y + right * W;
@@ -298,13 +292,7 @@ void solve_triangle_lanes(const SolveProblem& p, int64_t begin, int64_t end, voi
       own ? substitute_lanes<true, false, false>(n, columns, e, rows)
           : substitute_lanes<false, false, false>(n, columns, e, rows);
     }
-    spoil<R, W>(e.info == Index(I(0)), right, y);
-    R* x = group_out<S, W>(p.x, index, end, right, staging);
-    store_systems<R, W>(y, right, x);
-    group_done<S, W>(p.x, index, end, right, x);
-    for (int lane = 0; p.info && lane < W && lane < end - index; ++lane) {
-      p.info[index + lane] = int32_t(e.info.v[lane]);
-    }
+    store_solutions<S, W>(p, index, end, e.info, y, staging);
   }
 }
 

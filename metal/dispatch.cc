@@ -28,10 +28,6 @@ Storage storage_of(DType dtype) {
   }
 }
 
-size_t stored_bytes(DType dtype) {
-  return dtype == DType::kF16 || dtype == DType::kBF16 ? 2 : arithmetic_bytes(dtype);
-}
-
 // "inverse_thread", 3 → "inverse_thread_float32_3"
 std::string function_of(const char* family, DType dtype, int64_t size) {
   return std::string(family) + (dtype == DType::kC64 ? "_complex64_" : "_float32_") +
@@ -62,7 +58,7 @@ Dispatch run_simdgroups(std::string function, int64_t batch, int bytes, int at_o
 
 std::vector<Binding> buffers_of(const InverseProblem& p) {
   const size_t count = p.batch, bytes = arithmetic_bytes(p.dtype);
-  const size_t all = count * p.n * p.n * stored_bytes(p.dtype);
+  const size_t all = count * p.n * p.n * storage_bytes(p.dtype);
   return {{p.a, all, false},
           {p.x, all, true},
           {p.info, p.info ? count * 4 : 0, true},
@@ -214,7 +210,7 @@ std::vector<Dispatch> dispatches(const TripleProductProblem& p) {
     default:
       no_kernel("triple product", p.n);
   }
-  const size_t all = size_t(p.batch) * p.n * p.n * stored_bytes(p.dtype);
+  const size_t all = size_t(p.batch) * p.n * p.n * storage_bytes(p.dtype);
   run.buffers = {{p.l, all, false}, {p.g, all, false}, {p.r, all, false}, {p.y, all, true}};
   run.parameters = bytes_of(TripleProductParameters{p.batch, n, storage_of(p.dtype), p.transpose_l,
                                                     p.transpose_g, p.transpose_r, p.l == p.r});

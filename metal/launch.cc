@@ -13,10 +13,6 @@
 namespace jaxinv::metal {
 namespace {
 
-int64_t element_bytes(DType dtype) {
-  return dtype == DType::kF16 || dtype == DType::kBF16 ? 2 : arithmetic_bytes(dtype);
-}
-
 template <class T>
 T* advanced(T* data, int64_t bytes) {
   using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
@@ -25,7 +21,7 @@ T* advanced(T* data, int64_t bytes) {
 
 // `count` matrices of a problem from `begin` on.
 InverseProblem part(InverseProblem p, int64_t begin, int64_t count) {
-  const int64_t matrix = p.n * p.n * element_bytes(p.dtype);
+  const int64_t matrix = p.n * p.n * storage_bytes(p.dtype);
   p.batch = count;
   p.a = static_cast<const char*>(p.a) + begin * matrix;
   p.x = static_cast<char*>(p.x) + begin * matrix;
@@ -166,7 +162,7 @@ void start(const Problem& problem, const Context& context) {
 }
 
 bool takes(Op op, int64_t n, DType dtype, int64_t batch) {
-  const int64_t bytes = batch * n * n * element_bytes(dtype);
+  const int64_t bytes = batch * n * n * storage_bytes(dtype);
   // Where it cannot be, no device is asked for.
   if (mode() == Mode::kNever || (mode() == Mode::kAuto && bytes < kLeastHandover)) return false;
   const Gpu& gpu = Gpu::instance();

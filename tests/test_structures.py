@@ -250,7 +250,10 @@ def test_check_grads(structure, function, dtype):
 @pytest.mark.parametrize("n", (3, 20))
 def test_gradient_of_what_is_read(structure, n):
     a = hide(structure, generate(structure, n, np.dtype(np.float32))[1][:2])
-    loss = lambda a: jnp.sum(jaxinv.inv(a, **keywords(structure)) ** 2)  # noqa: E731
+
+    def loss(a):
+        return jnp.sum(jaxinv.inv(a, **keywords(structure)) ** 2)
+
     gradient = np.asarray(jax.grad(loss)(a))
     x = np.linalg.inv(hermitian(structure, a).astype(float))
     full = -2 * np.swapaxes(x, -1, -2) @ x @ np.swapaxes(x, -1, -2)

@@ -152,8 +152,7 @@ void run() {
   Head head;
   read(&head, sizeof head);
   const DType dtype = DType(head.dtype);
-  const size_t bytes =
-      dtype == DType::kF16 || dtype == DType::kBF16 ? 2 : size_t(arithmetic_bytes(dtype));
+  const size_t bytes = storage_bytes(dtype);
   if (head.operation == kInvert) return invert(head, bytes);
   if (head.operation == kTriple) return multiply(head, bytes);
   show(head);

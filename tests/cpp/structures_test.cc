@@ -12,7 +12,6 @@ namespace {
 const cpu::KernelSet& kSet = cpu::JAXINV_KERNEL_SET;
 constexpr Structure kStructures[] = {Structure::kPosUpper, Structure::kPosLower, Structure::kUpper,
                                      Structure::kLower};
-bool is_upper(Structure s) { return s == Structure::kUpper || s == Structure::kPosUpper; }
 bool is_read(Structure s, int64_t i, int64_t j) { return is_upper(s) ? i <= j : i >= j; }
 
 void invert(const InverseProblem& p, bool lanes) {
