@@ -19,6 +19,7 @@ struct Blocked {
   static constexpr int P = Storage<S>::kParts;
   static constexpr int W = kVectorBytes / int(sizeof(R));
   using V = Value<R, W, P>;
+  using Real = RVec<R, W>;
   using Index = typename V::Index;
   // Register tile: kTileRows rows of kTileVectors vectors, one broadcast and one vector row beside
   // them.
@@ -94,6 +95,22 @@ JAXINV_INLINE typename B::V broadcast_number(const typename B::R* p) {
   }
 }
 
+// size ← the larger of it and the |reals| of a row.
+template <class B>
+JAXINV_INLINE void take_largest(const B& b, const typename B::R* row, typename B::Real& size) {
+  using Real = typename B::Real;
+  for (int64_t j = 0; j < b.columns * B::P; j += B::W) {
+    const Real x = abs(Real::load(row + j));
+    size = select(x > size, x, size);
+  }
+}
+template <class B>
+typename B::R largest_real(const B& b) {
+  typename B::Real size(typename B::R(0));
+  for (int64_t i = 0; i < b.n; ++i) take_largest(b, b.a + i * b.columns * B::P, size);
+  return largest_lane(size).v[0];
+}
+
 // Copies the matrix in, returns the largest |real|.
 template <class S, class B>
 typename B::R load_matrix(const S* src, B& b) {
@@ -128,14 +145,9 @@ typename B::R load_matrix(const S* src, B& b) {
       }
       memset(row + b.n, 0, sizeof(R) * (b.columns - b.n));
     }
-    for (int64_t j = 0; j < b.columns * B::P; j += B::W) {
-      Real x = abs(Real::load(row + j));
-      size = select(x > size, x, size);
-    }
+    take_largest(b, row, size);
   }
-  R largest = 0;
-  for (int l = 0; l < B::W; ++l) largest = size.v[l] > largest ? size.v[l] : largest;
-  return largest;
+  return largest_lane(size).v[0];
 }
 
 // Brings panel columns k … from the row-major copy to column order, or back; from row `first` on.

@@ -100,6 +100,15 @@ JAXINV_INLINE auto with_storage(DType dtype, F&& f) -> decltype(f(float{})) {
 template <class R, int W, int kParts>
 using Value = std::conditional_t<kParts == 2, CVec<R, W>, RVec<R, W>>;
 
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> conjugate(RVec<R, W> x) {
+  return x;
+}
+template <class R, int W>
+JAXINV_INLINE CVec<R, W> conjugate(CVec<R, W> x) {
+  return {x.re, -x.im};
+}
+
 // True for matrices as large as a 128-bit lane, which are transposed inside those lanes.
 template <class R, int W>
 constexpr bool fills_lane(int64_t reals) {

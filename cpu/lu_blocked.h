@@ -220,12 +220,42 @@ void update_lu_tile(const B& b, int64_t k, int64_t width, int64_t j) {
   update_last_rows<B::kTileRows - 1>(b, width, i, packed, tile);
 }
 
+// The same of a Hermitian matrix: the rows of U = D Lᴴ are known with L, and what lies above the panel that the tile
+// belongs to is not read again.
+template <class B>
+void update_positive_tile(const B& b, int64_t k, int64_t width, int64_t j) {
+  using R = typename B::R;
+  using V = typename B::V;
+  using Real = RVec<R, B::W>;
+  alignas(64) R packed[B::kPanelMax * B::kTileColumns * B::P];
+  constexpr int kReals = B::kTileColumns * B::P;
+  R* tile = b.a + j * B::P;
+  for (int64_t c = 0; c < width; ++c) {
+    const Real pivot(b.pivots[(k + c) * B::P]);
+    for (int64_t v = 0; v < B::kTileColumns; v += B::W) {
+      V u(R(0));
+      if (j + v < b.rows) u = conjugate(V::load(b.factors + (c * b.rows + j + v) * B::P)) * pivot;
+      u.store(packed + c * kReals + v * B::P);
+    }
+    memcpy(tile + (k + c) * b.columns * B::P, packed + c * kReals, sizeof(R) * kReals);
+  }
+  const int64_t behind = k + width, above = j / b.panel_width * b.panel_width - behind;
+  int64_t i = behind + above / B::kTileRows * B::kTileRows;
+  for (; i + B::kTileRows <= b.n; i += B::kTileRows) {
+    update_tile<B::kTileRows>(b, width, i, packed, tile);
+  }
+  update_last_rows<B::kTileRows - 1>(b, width, i, packed, tile);
+}
+
 // All column tiles behind the panel, shared by the team where there is one.
 template <class B>
-void update_behind(const B& b, int64_t k, int64_t width, const cpu::Team* team) {
+void update_behind(const B& b, int64_t k, int64_t width, bool positive, const cpu::Team* team) {
   const int64_t tiles = (b.n - k - width + B::kTileColumns - 1) / B::kTileColumns;
   share(tiles, team ? (tiles + 7) / 8 : tiles, team, [&](int64_t t, int64_t last) {
-    for (; t < last; ++t) update_lu_tile(b, k, width, k + width + t * B::kTileColumns);
+    for (; t < last; ++t) {
+      const int64_t j = k + width + t * B::kTileColumns;
+      positive ? update_positive_tile(b, k, width, j) : update_lu_tile(b, k, width, j);
+    }
   });
 }
 
@@ -241,19 +271,38 @@ void store_rows(const B& b, S* dst) {
   }
 }
 
-// The other triangle of a Hermitian matrix, from the one that is read.
+// The other triangle of a Hermitian matrix from the one that is read, block by block.
 template <class B>
 void mirror_triangle(const B& b, bool upper) {
+  using R = typename B::R;
+  using Real = RVec<R, B::W>;
   const int64_t stride = b.columns * B::P;
-  for (int64_t i = 0; i < b.n; ++i) {
-    for (int64_t j = 0; j < i; ++j) {
-      typename B::R* low = b.a + i * stride + B::at(j);
-      typename B::R* high = b.a + j * stride + B::at(i);
-      if (!upper) exchange(low, high);  // pointers: from high to low
-      low[0] = high[0];
-      if constexpr (B::P == 2) low[B::W] = -high[B::W];
+  for (int64_t i = 0; i < b.n; i += B::W) {
+    for (int64_t j = 0; j < i; j += B::W) {
+      for (int part = 0; part < B::P; ++part) {
+        R* low = b.a + i * stride + j * B::P + part * B::W;
+        R* high = b.a + j * stride + i * B::P + part * B::W;
+        if (!upper) exchange(low, high);  // pointers: from high to low
+        typename Real::Raw v[B::W];
+        for (int l = 0; l < B::W; ++l) {
+          const Real x = Real::load(high + l * stride);
+          v[l] = (part ? -x : x).v;
+        }
+        transpose<B::W>(v);
+        for (int l = 0; l < B::W; ++l) Real(v[l]).store(low + l * stride);
+      }
     }
-    if constexpr (B::P == 2) b.a[i * stride + B::at(i) + B::W] = 0;
+    const int64_t end = i + B::W < b.n ? i + B::W : b.n;
+    for (int64_t row = i; row < end; ++row) {
+      for (int64_t column = i; column < row; ++column) {
+        R* low = b.a + row * stride + B::at(column);
+        R* high = b.a + column * stride + B::at(row);
+        if (!upper) exchange(low, high);
+        low[0] = high[0];
+        if constexpr (B::P == 2) low[B::W] = -high[B::W];
+      }
+      if constexpr (B::P == 2) b.a[row * stride + B::at(row) + B::W] = 0;
+    }
   }
 }
 
@@ -264,8 +313,11 @@ int64_t factor_blocked(const LuProblem& p, int64_t index, B& b, bool keep, int& 
   using R = typename B::R;
   const int64_t n = p.n;
   const bool positive = is_pos(p.structure);
-  const R largest = load_matrix(static_cast<const S*>(p.a) + index * n * n, b);
-  if (positive) mirror_triangle(b, p.structure == Structure::kPosUpper);
+  R largest = load_matrix(static_cast<const S*>(p.a) + index * n * n, b);
+  if (positive) {
+    mirror_triangle(b, p.structure == Structure::kPosUpper);
+    largest = largest_real(b);
+  }
   shift = p.permutation ? 0 : Range<R>::shift(largest);
   if (shift) {
     const R scale = Range<R>::power(shift);
@@ -281,7 +333,7 @@ int64_t factor_blocked(const LuProblem& p, int64_t index, B& b, bool keep, int& 
     if (keep) exchange_rows(b, k, width, 0, k);
     if (k + width < n) {
       exchange_rows(b, k, width, k + width, b.columns);
-      update_behind(b, k, width, team);
+      update_behind(b, k, width, positive, team);
     }
     if (keep) move_panel<true>(b, k, width, k);
   }

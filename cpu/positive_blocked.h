@@ -12,62 +12,67 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-// kRows rows from i of the column tile at j of Wᴴ W.
+// kRows rows from i of the column tile at j of Wᴴ W. left: the columns of W that belong to those rows, from row i on.
 template <int kRows, class B>
-JAXINV_INLINE void multiply_tile(const B& b, int64_t i, int64_t j,
-                                 typename B::V (&sum)[kRows][B::kTileVectors]) {
+JAXINV_INLINE void multiply_tile(const B& b, int64_t i, int64_t j, const typename B::R* left,
+                                 typename B::Real scale) {
   using R = typename B::R;
   using V = typename B::V;
   const int64_t stride = b.columns * B::P, first = i > j ? i : j;
+  V sum[kRows][B::kTileVectors];
   JAXINV_UNROLL
   for (int r = 0; r < kRows; ++r) {
     JAXINV_UNROLL
-    for (int c = 0; c < B::kTileVectors; ++c) sum[r][c] = V(0);
+    for (int c = 0; c < B::kTileVectors; ++c) sum[r][c] = V(R(0));
   }
-  const R* row = b.a + first * stride;
-  for (int64_t k = first; k < b.n; ++k, row += stride) {
+  const R* row = b.a + first * stride + j * B::P;
+  left += (first - i) * kRows * B::P;
+  for (int64_t k = first; k < b.n; ++k, row += stride, left += kRows * B::P) {
     V right[B::kTileVectors];
     JAXINV_UNROLL
-    for (int c = 0; c < B::kTileVectors; ++c) right[c] = V::load(row + (j + c * B::W) * B::P);
+    for (int c = 0; c < B::kTileVectors; ++c) right[c] = V::load(row + c * B::W * B::P);
     JAXINV_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      const V left = conjugate(broadcast_number<B>(row + B::at(i + r)));
+      V l;
+      if constexpr (B::P == 2) {
+        l = V(typename B::Real(left[2 * r]), typename B::Real(left[2 * r + 1]));
+      } else {
+        l = V(left[r]);
+      }
       JAXINV_UNROLL
-      for (int c = 0; c < B::kTileVectors; ++c) sum[r][c] = fma(left, right[c], sum[r][c]);
+      for (int c = 0; c < B::kTileVectors; ++c) sum[r][c] = fma(l, right[c], sum[r][c]);
+    }
+  }
+  JAXINV_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    JAXINV_UNROLL
+    for (int c = 0; c < B::kTileVectors; ++c) {
+      (sum[r][c] * scale).store(b.a + (i + r) * stride + (j + c * B::W) * B::P);
     }
   }
 }
 
-// Both triangles of the inverse from the rows of W.
-template <class S, class B>
-void store_product(const B& b, typename B::R unscale, S* x) {
+// W ← the lower triangle of scale Wᴴ W, in place: a row of tiles needs the rows of W from its own on. left: room for
+// n · kTileRows numbers.
+template <class B>
+void multiply_by_adjoint(const B& b, typename B::R scale, typename B::R* left) {
   using R = typename B::R;
   constexpr int P = B::P, kRows = B::kTileRows;
-  const int64_t n = b.n;
-  for (int64_t i = 0; i < n; i += kRows) {
-    const int64_t rows = n - i < kRows ? n - i : kRows;
-    for (int64_t j = 0; j < i + rows; j += B::kTileColumns) {
-      typename B::V sum[kRows][B::kTileVectors];
-      multiply_tile<kRows>(b, i, j, sum);
-      alignas(64) R tile[kRows * B::kTileColumns * P];
-      for (int r = 0; r < kRows; ++r) {
-        for (int c = 0; c < B::kTileVectors; ++c) {
-          sum[r][c].store(tile + (r * B::kTileColumns + c * B::W) * P);
+  for (int64_t i = 0; i < b.n; i += kRows) {
+    R* to = left;
+    for (int64_t k = i; k < b.n; ++k, to += kRows * P) {
+      const R* row = b.a + k * b.columns * P;
+      if constexpr (P == 1) {
+        memcpy(to, row + i, sizeof(R) * kRows);
+      } else {
+        for (int r = 0; r < kRows; ++r) {
+          to[2 * r] = row[B::at(i + r)];
+          to[2 * r + 1] = -row[B::at(i + r) + B::W];
         }
       }
-      for (int64_t r = i; r < i + rows; ++r) {
-        const R* row = tile + (r - i) * B::kTileColumns * P;
-        for (int64_t c = j; c < j + B::kTileColumns && c <= r; ++c) {
-          const R re = row[B::at(c - j)] * unscale;
-          if constexpr (P == 2) {
-            const R im = c == r ? R(0) : row[B::at(c - j) + B::W] * unscale;
-            x[r * n + c] = {re, im};
-            x[c * n + r] = {re, c == r ? R(0) : -im};
-          } else {
-            x[r * n + c] = x[c * n + r] = re;
-          }
-        }
-      }
+    }
+    for (int64_t j = 0; j < i + kRows && j < b.n; j += B::kTileColumns) {
+      multiply_tile<kRows>(b, i, j, left, typename B::Real(scale));
     }
   }
 }
@@ -89,6 +94,10 @@ void inverse_positive(const InverseProblem& p, int64_t index, void* scratch,
   store_by_products<S>(p, index, info, b.pivots, false, shift);
   if (info) return fill_nan(x, n * n);
   store_rows(b, x);
+  for (int64_t k = 0; k < n; ++k) {
+    const R root = R(__builtin_sqrt(b.pivots[k * P]));
+    b.pivots[k] = 1 / root;
+  }
   // The rows of L⁻¹, scaled, in the place of the factors.
   memset(b.a, 0, sizeof(R) * b.rows * b.columns * P);
   for (int64_t first = 0; first < n; first += B::kTileColumns) {
@@ -97,12 +106,14 @@ void inverse_positive(const InverseProblem& p, int64_t index, void* scratch,
     invert_strip<true>(s, false, x, n, first, columns);
     const int64_t width = s.vectors * B::W * P;
     for (int64_t i = 0; i < s.n; ++i) {
-      const R root = 1 / __builtin_sqrt(b.pivots[(first + i) * P]);
+      const R root = b.pivots[first + i];
       R* to = b.a + ((first + i) * b.columns + first) * P;
       for (int64_t c = 0; c < width; ++c) to[c] = s.row(i)[c] * root;
     }
   }
-  store_product(b, Range<R>::power(shift), x);
+  multiply_by_adjoint(b, Range<R>::power(shift), reinterpret_cast<R*>(rest));
+  mirror_triangle(b, false);
+  store_rows(b, x);
 }
 
 template <class S>

@@ -41,14 +41,6 @@ struct LaneTriangle {
 };
 
 template <class R, int W>
-JAXINV_INLINE RVec<R, W> conjugate(RVec<R, W> x) {
-  return x;
-}
-template <class R, int W>
-JAXINV_INLINE CVec<R, W> conjugate(CVec<R, W> x) {
-  return {x.re, -x.im};
-}
-template <class R, int W>
 JAXINV_INLINE RVec<R, W> without_imaginary(RVec<R, W> x) {
   return x;
 }

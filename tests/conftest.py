@@ -30,13 +30,19 @@ def pytest_configure(config):
     )
     config.addinivalue_line(
         "markers",
+        "thinned(*names, every=3): of the cases that cross the parameters named, one in so many runs by "
+        "default (each value of each still does), the others with the slow tests",
+    )
+    config.addinivalue_line(
+        "markers",
         "unoptimised: what XLA compiles is not optimised by LLVM, which takes most of the time of a test "
         "that compiles much and computes little; for derivatives and transformations, not for accuracy",
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before slow tests are deselected
 def pytest_collection_modifyitems(config, items):
-    """Compiling the portable path takes a second a case: its mark says which cases are worth it."""
+    """Compiling takes most of a test's time: marks say which cases are worth it."""
 
     def wanted(item):
         mark = item.get_closest_marker("portable")
@@ -47,6 +53,12 @@ def pytest_collection_modifyitems(config, items):
 
     config.hook.pytest_deselected(items=[i for i in items if not wanted(i)])
     items[:] = [i for i in items if wanted(i)]
+    for item in items:
+        mark = item.get_closest_marker("thinned")
+        if mark is None or item.callspec.params.get("path") == "portable":
+            continue
+        if sum(item.callspec.indices[name] for name in mark.args) % mark.kwargs.get("every", 3):
+            item.add_marker(pytest.mark.slow)
 
 
 def missing(name: str, reason: str) -> None:

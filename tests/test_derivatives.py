@@ -58,6 +58,7 @@ def test_check_grads_in_single_precision(n, dtype):
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (0, *SIZES))
 @pytest.mark.portable(n=(3, 33), dtype=("complex128", "bfloat16"))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_first_derivatives(path, n, dtype):
     dtype = DTYPES[dtype]
     a = matrices.well_conditioned((5, n, n), dtype)
@@ -175,6 +176,7 @@ def bound(flags):
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.portable(dtype=("bfloat16",))
+@pytest.mark.thinned("flags", "dtype")
 def test_triple_product(path, flags, dtype):
     for n in (0, 1, 2, 3, 4, 7, 16, 33):
         l, g, r, _ = operands(n, dtype)

@@ -29,6 +29,7 @@ def det_and_slogdet(a):
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.portable(n=(3, 40), dtype=("complex128", "bfloat16"))
+@pytest.mark.thinned("n", "dtype")
 def test_against_many_digits(path, n, dtype):
     dtype = DTYPES[dtype]
     a = (matrices.well_conditioned((5, n, n), dtype, kappa=5) * 2).astype(dtype)
@@ -69,6 +70,7 @@ def test_nothing_overflows_early(path, dtype):
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 16, 17, 40))
 @pytest.mark.portable(n=(5, 40), dtype=("complex128",))
+@pytest.mark.thinned("n", "dtype")
 def test_singular_and_non_finite(path, n, dtype):
     names, a, _, kinds = zip(*bad_matrices(n, DTYPES[dtype]), strict=True)
     a, zero = np.stack(a), np.array(kinds) == "zero"
@@ -226,6 +228,7 @@ def test_method():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
 @pytest.mark.parametrize("n", (2, 3, 4, 7, 16, 17, 40))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_bits_depend_on_nothing_beside(native, n, dtype):
     a = matrices.well_conditioned((19, n, n), DTYPES[dtype])
     a[7] = 0

@@ -52,6 +52,7 @@ def relative_gate(n, kappa, dtype):
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 8, 9, 17))
 @pytest.mark.portable(n=(3, 17), dtype=("complex128", "bfloat16"))
+@pytest.mark.thinned("n", "dtype")
 def test_against_many_digits(path, n, dtype):
     dtype = DTYPES[dtype]
     a = matrices.well_conditioned((6, n, n), dtype, kappa=5) * 2
@@ -72,6 +73,7 @@ def test_against_many_digits(path, n, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "float16"])
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 6, 8, 12))
 @pytest.mark.portable(n=(6,), dtype=("complex64",))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_integer_determinants_round_to_the_exact_one(path, n, dtype):
     rng = matrices.rng_for("integers", n)
     # Small enough determinants: products of unit triangles and a diagonal of 1, 2 and 3.

@@ -26,6 +26,7 @@ def select(name, x, index):
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (1, 3, 16, 17, 100, *_SLOW))
 @pytest.mark.portable(n=(3, 17), dtype=("complex128",), name=("inv_rows",))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_generators(path, name, n, dtype, flushes):
     names, a = matrices.generate(n, DTYPES[dtype], 2)
     k = min(n, 5)

@@ -27,6 +27,7 @@ def test_every_small_size(n, dtype, flushed):
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", (0, 3, 17, 65))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_portable_path(portable, n, dtype, flushes):
     check_all_generators(n, dtype, 2, flushes)
 
@@ -162,6 +163,7 @@ def test_integers_promote_to_the_default_float(dtype, x64):
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 7, 16, 33, 70))
+@pytest.mark.thinned("n", "dtype")
 def test_every_function_gives_the_same_inverse_bit_for_bit(n, dtype):
     _, a = matrices.generate(n, DTYPES[dtype], 1)
     x = np.asarray(jaxinv.inv(a))

@@ -17,7 +17,7 @@ from matrices import DTYPES, assert_inverse
 from jaxinv._ops import gauss_jordan, inverse, triple_product
 
 # Both sides of every edge between the forms, sizes that pad the last panel, and one of several panels.
-SIZES = (*range(10), 16, 17, 31, 32, 33, 63, 64, 65, 100, 130)
+SIZES = (*range(5), 9, 16, 17, 33, 63, 64, 65, 130)
 COMPUTED = ("float32", "float64", "complex64", "complex128")
 
 
@@ -53,7 +53,7 @@ def elimination_on_rationals(a) -> tuple[int, fractions.Fraction]:
 
 @pytest.mark.parametrize(
     ("n", "dtype"),
-    [(n, "float32") for n in SIZES] + [(n, d) for d in COMPUTED[1:] for n in (1, 3, 4, 17, 65)],
+    [(n, "float32") for n in SIZES] + [(n, d) for d in COMPUTED[1:] for n in (1, 3, 17, 65)],
 )
 def test_generators(n, dtype, flushes):
     names, a = matrices.generate(n, DTYPES[dtype], 2 if n < 64 else 1)
@@ -232,6 +232,7 @@ def test_every_product_is_in_full_precision(n, platform):
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (1, 3, 17))
+@pytest.mark.thinned("n", "dtype")
 def test_triple_product(n, dtype):
     dtype = DTYPES[dtype]
     rng = matrices.rng_for("triple", n, dtype.name)

@@ -73,6 +73,7 @@ def bad_matrices(n, dtype):
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 7, 8, 13, 17, 33, 66))
 @pytest.mark.portable(n=(3, 17, 66), dtype=("complex128",))
+@pytest.mark.thinned("n", "dtype")
 def test_table_of_singular_and_non_finite_input(path, n, dtype):
     names, a, info, kind = zip(*bad_matrices(n, DTYPES[dtype]), strict=True)
     a, info = np.stack(a), np.array(info)
@@ -99,6 +100,7 @@ def test_table_of_singular_and_non_finite_input(path, n, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "float16"])
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 6, 9, 12, 16))
 @pytest.mark.portable(n=(6, 16), dtype=("complex64",))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_info_agrees_with_exact_elimination(path, n, dtype):
     rng = matrices.rng_for("exact", n)
     a = np.stack([exactly_eliminated(rng, n, k, np.float64) for k in range(n + 1) for _ in range(3)])
@@ -113,6 +115,7 @@ def test_info_agrees_with_exact_elimination(path, n, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "complex128", "bfloat16"])
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 8, 17, 40))
 @pytest.mark.portable(n=(3, 40), dtype=("complex128",))
+@pytest.mark.thinned("n", "dtype")
 def test_neighbours_keep_their_bits(path, n, dtype):
     batch = 37
     good = matrices.well_conditioned((batch, n, n), DTYPES[dtype])
@@ -140,6 +143,7 @@ def test_neighbours_keep_their_bits(path, n, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "bfloat16"])
 @pytest.mark.parametrize("n", (3, 4, 5, 8, 9, 16, 20, 33))
 @pytest.mark.portable(n=(3, 20), dtype=("float32",))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_ties_take_the_lowest_row(path, n, dtype):
     dtype = DTYPES[dtype]
     big = float(jnp.finfo(dtype).max) * 0.6
@@ -156,6 +160,7 @@ def test_ties_take_the_lowest_row(path, n, dtype):
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", (2, 3, 5, 9, 18))
 @pytest.mark.portable(n=(2, 18), dtype=("complex128",))
+@pytest.mark.thinned("n", "dtype")
 def test_nan_counts_as_the_largest_pivot(path, n, dtype):
     a = np.eye(n, dtype=DTYPES[dtype])
     a[:, 0] = 5

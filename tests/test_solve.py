@@ -116,6 +116,7 @@ def test_check_grads(path, n, dtype):
 @pytest.mark.parametrize("dtype", ("float32", "complex64", "float64", "bfloat16"))
 @pytest.mark.parametrize("n", (1, 2, 3, 8, 16, 17, 40))
 @pytest.mark.portable(n=(17,), dtype=("complex64",))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_first_derivatives(path, n, dtype):
     dtype = DTYPES[dtype]
     a = matrices.well_conditioned((3, n, n), dtype)
@@ -199,6 +200,7 @@ def test_unbatched_matrix_is_not_broadcast(n):
 
 @pytest.mark.parametrize("dtype", ("float32", "float64", "complex64", "complex128"))
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 8, 13, 16, 17, 33, 70))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_bits_depend_on_nothing_beside(native, n, dtype):
     """Fused or by factors, alone, in a batch or among other right-hand sides: each solution is the same."""
     a, b = matrices.well_conditioned((21, n, n), DTYPES[dtype]), rhs((21, n, 40), DTYPES[dtype])
@@ -220,6 +222,7 @@ def test_bits_depend_on_nothing_beside(native, n, dtype):
 @pytest.mark.parametrize("columns", (1, 5, 16, 17, 50))
 @pytest.mark.parametrize("dtype", ("float32", "float64", "complex64", "complex128"))
 @pytest.mark.portable(dtype=("complex128",), columns=(5,))
+@pytest.mark.thinned("dtype", "columns", every=2)
 def test_factors_and_their_solutions(path, dtype, columns):
     for n in (1, 2, 3, 7, 16, 17, 33, 70) if path == "native" else (3, 40):
         _, a = matrices.generate(n, DTYPES[dtype], 1)

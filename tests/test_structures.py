@@ -116,6 +116,7 @@ def generate(structure, n, dtype, count=3):
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (3, 40, *_SLOW))
 @pytest.mark.portable(n=(40, 0), dtype=("float32",))
+@pytest.mark.thinned("structure", "n", "dtype")
 def test_accuracy(path, structure, n, dtype, flushes):
     """Inverse, determinant and solution, with NaN in what must not be read."""
     dtype, options = DTYPES[dtype], keywords(structure)
@@ -150,8 +151,23 @@ def test_accuracy(path, structure, n, dtype, flushes):
 
 
 @structures
+@pytest.mark.parametrize("n", (5, 40))
+def test_what_is_not_read_changes_nothing(native, structure, n):
+    """Not the scale either that matrices of small entries are brought to."""
+    a = np.ldexp(generate(structure, n, np.dtype(np.float32))[1][:1], -105).astype(np.float32)
+    hidden, keep = hide(structure, a), read(structure, n)
+    for value in (1, np.inf, np.finfo(np.float32).max):
+        other = np.where(keep, a, np.float32(value))
+        for f in (jaxinv.inv_slogdet, FUNCTIONS["solve"]):
+            got, want = (jax.tree.leaves(f(v, **keywords(structure))) for v in (other, hidden))
+            for x, y in zip(got, want, strict=True):
+                np.testing.assert_array_equal(x, y)
+
+
+@structures
 @pytest.mark.parametrize("n", (1, 5, 20))
 @pytest.mark.portable(n=(5,))
+@pytest.mark.thinned("structure", "n", every=2)
 def test_info_and_nan(path, structure, n):
     """Each kind of failure, in the middle of a batch; its neighbours are as without it."""
     dtype, options = np.dtype(np.float32), keywords(structure)

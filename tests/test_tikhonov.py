@@ -49,6 +49,7 @@ def solve_and_pinv(a, b, lam, *penalty):
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.thinned("dtype", "shape", every=2)
 def test_against_the_stacked_problem(dtype, shape):
     a, b, lam, *penalty = problem(*shape, DTYPES[dtype])
     x, p = solve_and_pinv(a, b, lam, *penalty)

@@ -169,6 +169,7 @@ def test_donation(n, dtype):
 @functions
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.portable(dtype=("complex64", "bfloat16"), f=(jaxinv.inv_slogdet, solution, all_rows))
+@pytest.mark.thinned("f", "dtype")
 def test_strict_promotion(path, f, dtype):
     def everything(a):
         out, tangent = jax.jvp(f, (a,), (a,))
