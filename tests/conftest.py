@@ -1,6 +1,7 @@
 """Eight host devices, 64-bit types, and the fixtures that say which kernels a test runs on."""
 # ruff: noqa: E402  (the environment is set before jax is imported)
 
+import collections
 import os
 
 # NumPy only serves as an oracle here: its own threads would fight those of the code under test.
@@ -53,11 +54,16 @@ def pytest_collection_modifyitems(config, items):
 
     config.hook.pytest_deselected(items=[i for i in items if not wanted(i)])
     items[:] = [i for i in items if wanted(i)]
+    seen = collections.defaultdict(dict)  # the values of each parameter, in order
     for item in items:
         mark = item.get_closest_marker("thinned")
         if mark is None or item.callspec.params.get("path") == "portable":
             continue
-        if sum(item.callspec.indices[name] for name in mark.args) % mark.kwargs.get("every", 3):
+        diagonal = 0
+        for name in mark.args:
+            values = seen[item.function, name]
+            diagonal += values.setdefault(str(item.callspec.params[name]), len(values))
+        if diagonal % mark.kwargs.get("every", 3):
             item.add_marker(pytest.mark.slow)
 
 

@@ -38,6 +38,7 @@ def _cotangent(x):
 @pytest.mark.parametrize("platform", ["cuda", "tpu", "cpu"])
 @pytest.mark.parametrize("precision", ["default", "bfloat16"])
 @pytest.mark.parametrize("n", [3, 40, 100])
+@pytest.mark.thinned("platform", "precision", "n", every=2)
 def test_every_product_has_full_precision(platform, precision, n):
     with jax.default_matmul_precision(precision):
         text = _lowered(jax.grad(_loss), n, np.float32, platform).as_text()

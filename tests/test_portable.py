@@ -17,7 +17,10 @@ from matrices import DTYPES, assert_inverse
 from jaxinv._ops import gauss_jordan, inverse, triple_product
 
 # Both sides of every edge between the forms, sizes that pad the last panel, and one of several panels.
-SIZES = (*range(5), 9, 16, 17, 33, 63, 64, 65, 130)
+SIZES = (
+    *(0, 1, 2, 3, 4, 17, 63, 64, 130),
+    *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 6, 7, 8, 9, 16, 31, 32, 33, 65, 100)),
+)
 COMPUTED = ("float32", "float64", "complex64", "complex128")
 
 
@@ -51,10 +54,9 @@ def elimination_on_rationals(a) -> tuple[int, fractions.Fraction]:
     return info, det
 
 
-@pytest.mark.parametrize(
-    ("n", "dtype"),
-    [(n, "float32") for n in SIZES] + [(n, d) for d in COMPUTED[1:] for n in (1, 3, 17, 65)],
-)
+@pytest.mark.parametrize("dtype", COMPUTED)
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_generators(n, dtype, flushes):
     names, a = matrices.generate(n, DTYPES[dtype], 2 if n < 64 else 1)
     x, info, mantissa, _ = invert(a)

@@ -26,6 +26,7 @@ def rhs(shape, dtype, seed=0):
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.portable(n=(3, 40), dtype=("complex128", "bfloat16"))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_generators(path, n, dtype, flushes):
     names, a = matrices.generate(n, DTYPES[dtype], 4 if n < 40 else 2)
     b = rhs((*a.shape[:-1], 3), DTYPES[dtype])
@@ -38,6 +39,7 @@ def test_generators(path, n, dtype, flushes):
 @pytest.mark.parametrize("columns", (0, 1, 16, 17, 130))
 @pytest.mark.parametrize("n", (1, 5, 16, 17, 40))
 @pytest.mark.parametrize("dtype", ("float32", "complex64"))
+@pytest.mark.thinned("n", "columns", every=2)
 def test_numbers_of_right_hand_sides(n, columns, dtype):
     a = matrices.well_conditioned((3, n, n), DTYPES[dtype])
     b = rhs((3, n, columns), DTYPES[dtype])
@@ -81,6 +83,7 @@ def test_shapes_are_those_of_numpy_2(path, a_shape, b_shape):
 
 @pytest.mark.parametrize("kind_a", [*DTYPES, "int32", "bool"])
 @pytest.mark.parametrize("kind_b", [*DTYPES, "int8"])
+@pytest.mark.thinned("kind_a", "kind_b", every=2)
 def test_dtypes_promote_as_in_jax(kind_a, kind_b):
     a, b = jnp.eye(2, dtype=kind_a), jnp.ones((2, 1), kind_b)
     x = jaxinv.solve(a, b)

@@ -167,7 +167,7 @@ def test_what_is_not_read_changes_nothing(native, structure, n):
 @structures
 @pytest.mark.parametrize("n", (1, 5, 20))
 @pytest.mark.portable(n=(5,))
-@pytest.mark.thinned("structure", "n", every=2)
+@pytest.mark.thinned("structure", "n")
 def test_info_and_nan(path, structure, n):
     """Each kind of failure, in the middle of a batch; its neighbours are as without it."""
     dtype, options = np.dtype(np.float32), keywords(structure)
@@ -225,6 +225,7 @@ def test_the_first_minor_that_is_not_positive():
 
 @structures
 @pytest.mark.parametrize("function", _some("inv_det", "inv_rows"))
+@pytest.mark.thinned("structure", "function", every=2)
 def test_functions(structure, function):
     """Shapes and dtypes: no matrix, empty matrices, integers, batches; under vmap and jit."""
     f = functools.partial(FUNCTIONS[function], **keywords(structure))
@@ -250,6 +251,7 @@ def test_functions(structure, function):
 @structures
 @pytest.mark.parametrize("function", _some("inv_slogdet", "solve"))
 @pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "complex128"])
+@pytest.mark.thinned("structure", "function", every=2)
 def test_check_grads(structure, function, dtype):
     """The derivative of what is computed: general matrices perturb entries that are not read."""
     rng = matrices.rng_for("grads", structure)

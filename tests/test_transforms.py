@@ -154,6 +154,7 @@ def test_newton_by_scan_differentiates_through_every_step(path):
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (1, 3, 9, 33))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_donation(n, dtype):
     a = matrices.well_conditioned((5, n, n), DTYPES[dtype])
     expected = np.asarray(jaxinv.inv(a))
