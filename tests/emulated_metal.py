@@ -2,10 +2,9 @@
 
 import subprocess
 
-import matrices
 import numpy as np
 from matrices import DTYPES
-from programs import EMULATED_METAL, METAL_SOURCES, build, build_metal_kernels, find_compiler
+from programs import EMULATED_METAL, METAL_SOURCES, build, build_metal_kernels, find_compiler, inverse_results
 
 TYPES = ("float32", "float16", "bfloat16", "complex64")
 # Algorithms of core/plan.h.
@@ -41,18 +40,7 @@ def invert(program, a, kernel="plan", *, seed=0, groups=0, flags=0, without=None
     batch, n = a.shape[:2]
     head = [_index(a.dtype), n, batch, seed, KERNELS[kernel], groups, flags, _INVERT]
     data = _run(program, head, [a], without)
-    out, at = [], 0
-    for dtype, shape in (
-        (a.dtype, a.shape),
-        (np.int32, (batch,)),
-        (matrices.compute_dtype(a.dtype), (batch,)),
-        (np.int32, (batch,)),
-    ):
-        count = int(np.prod(shape))
-        out.append(np.frombuffer(data, dtype, count, at).reshape(shape))
-        at += out[-1].nbytes
-    assert at == len(data)
-    return out
+    return inverse_results(data, a)
 
 
 def triple_product(program, l, g, r=None, *, seed=0, groups=0, flags=0, without=None):

@@ -7,6 +7,8 @@ import pathlib
 import shutil
 import subprocess
 
+import matrices
+import numpy as np
 from conftest import missing
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -47,6 +49,22 @@ def run(program, *arguments, timeout=120) -> str:
 
 def build_and_run(compiler, folder, sources, flags) -> str:
     return run(build(compiler, folder, sources, flags))
+
+
+def inverse_results(data: bytes, a: np.ndarray) -> list[np.ndarray]:
+    """Inverse, info, mantissa and exponent of a batch (k, n, n), as the runners of GPU kernels write them."""
+    out, at = [], 0
+    for dtype, shape in (
+        (a.dtype, a.shape),
+        (np.int32, a.shape[:1]),
+        (matrices.compute_dtype(a.dtype), a.shape[:1]),
+        (np.int32, a.shape[:1]),
+    ):
+        count = int(np.prod(shape))
+        out.append(np.frombuffer(data, dtype, count, at).reshape(shape))
+        at += out[-1].nbytes
+    assert at == len(data)
+    return out
 
 
 def build_metal_kernels(compiler, folder, flags=()) -> list[str]:

@@ -6,7 +6,7 @@ import matrices
 import numpy as np
 import pytest
 from matrices import DTYPES
-from programs import EMULATED, ROOT, build, find_compiler
+from programs import EMULATED, ROOT, build, find_compiler, inverse_results
 
 KERNELS = {"block": 0, "grid": 1, "tall": 2}  # tall: the grid with panels in memory
 
@@ -29,18 +29,7 @@ def invert(program, a, kernel, seed=0, without=None):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr.decode()
-    out, at = [], 0
-    for dtype, shape in (
-        (a.dtype, a.shape),
-        (np.int32, (batch,)),
-        (matrices.compute_dtype(a.dtype), (batch,)),
-        (np.int32, (batch,)),
-    ):
-        count = int(np.prod(shape))
-        out.append(np.frombuffer(done.stdout, dtype, count, at).reshape(shape))
-        at += out[-1].nbytes
-    assert at == len(done.stdout)
-    return out
+    return inverse_results(done.stdout, a)
 
 
 def assert_bits(x, y):

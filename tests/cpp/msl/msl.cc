@@ -1,22 +1,11 @@
-#include "tests/cpp/msl/msl.h"
-
-#include <map>
+// tests/cpp/msl/msl.h on the emulator.
 #include <mutex>
 
 #include "simt.h"
 #include "tests/cpp/msl/registry.h"
+#include "tests/cpp/msl/table.h"
 
 namespace msl {
-namespace {
-
-std::map<std::string, Kernel>& kernels() {
-  static std::map<std::string, Kernel> instance;
-  return instance;
-}
-
-}  // namespace
-
-bool add(const char* name, const Kernel& kernel) { return kernels().emplace(name, kernel).second; }
 
 void run(const std::string& function, const std::vector<void*>& buffers, uint32_t groups,
          uint32_t threads_per_group) {
@@ -34,18 +23,6 @@ void run(const std::string& function, const std::vector<void*>& buffers, uint32_
   }
   simt::run({groups}, {threads_per_group}, kernel.threadgroup_bytes,
             [&] { kernel.call(buffers.data()); });
-}
-
-Limits limits(const std::string& function) {
-  const auto found = kernels().find(function);
-  if (found == kernels().end()) return {};
-  return {found->second.threads, found->second.threadgroup_bytes};
-}
-
-std::vector<std::string> functions() {
-  std::vector<std::string> names;
-  for (const auto& kernel : kernels()) names.push_back(kernel.first);
-  return names;
 }
 
 }  // namespace msl

@@ -2,24 +2,13 @@
 #include <cuda_runtime.h>
 
 #include <cstring>
-#include <map>
 #include <stdexcept>
 
 #include "simt.h"
 #include "tests/cpp/msl/cuda/registry.h"
-#include "tests/cpp/msl/msl.h"
+#include "tests/cpp/msl/table.h"
 
 namespace msl {
-namespace {
-
-std::map<std::string, Kernel>& kernels() {
-  static std::map<std::string, Kernel> instance;
-  return instance;
-}
-
-}  // namespace
-
-bool add(const char* name, const Kernel& kernel) { return kernels().emplace(name, kernel).second; }
 
 void run(const std::string& function, const std::vector<void*>& buffers, uint32_t groups,
          uint32_t threads_per_group) {
@@ -38,18 +27,6 @@ void run(const std::string& function, const std::vector<void*>& buffers, uint32_
                                 arguments.data(), 0, nullptr));
   simt::finish();
   simt::release(parameters);
-}
-
-Limits limits(const std::string& function) {
-  const auto found = kernels().find(function);
-  if (found == kernels().end()) return {};
-  return {found->second.threads, found->second.threadgroup_bytes};
-}
-
-std::vector<std::string> functions() {
-  std::vector<std::string> names;
-  for (const auto& kernel : kernels()) names.push_back(kernel.first);
-  return names;
 }
 
 }  // namespace msl
