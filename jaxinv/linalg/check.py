@@ -27,6 +27,15 @@ def inexact(name: str, a: ArrayLike) -> jax.Array:
     return a
 
 
+def common_dtype(*given: ArrayLike) -> np.dtype:
+    """The dtype of a result of several checked arguments, here as they were given: not each promoted alone.
+
+    So an integer beside a float takes the type of the float; integers alone, the default float.
+    """
+    dtype = jnp.result_type(*given)
+    return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(float)
+
+
 def square_matrices(name: str, a: ArrayLike) -> jax.Array:
     """An argument that holds matrices (..., n, n)."""
     a = inexact(name, a)

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxinv._ops import pinv as op
 from jaxinv._ops.floating_point import compute_dtype
-from jaxinv.linalg.check import batch, broadcast, matrices, observations, per_matrix, real
+from jaxinv.linalg.check import batch, broadcast, common_dtype, matrices, observations, per_matrix, real
 
 
 class LstsqResult(NamedTuple):
@@ -113,10 +113,11 @@ def lstsq(
 
 @jax.jit
 def _lstsq(a, b, rcond):
+    given = a, b
     a = matrices("lstsq", a)
     b = observations("lstsq", a, b)
     vector = b.ndim == 1
-    dtype = jnp.result_type(a, b)
+    dtype = common_dtype(*given)
     a, b = (x.astype(compute_dtype(dtype)) for x in (a, b))
     if rcond is not None:
         rcond = real("lstsq", "rcond", rcond)

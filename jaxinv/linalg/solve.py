@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxinv._ops.floating_point import compute_dtype
 from jaxinv._ops.solve import FUSED_MAX as FUSED_MAX
 from jaxinv._ops.solve import solve_systems
-from jaxinv.linalg.check import indices, right_hand_side, square_matrices, structure
+from jaxinv.linalg.check import common_dtype, indices, right_hand_side, square_matrices, structure
 
 
 class SolveResult(NamedTuple):
@@ -78,9 +78,7 @@ def _solve(name, a, b, assume_a, lower, with_info):
     given = a, b
     a, assumed = square_matrices(name, a), structure(name, assume_a, lower)
     b = right_hand_side(name, a, b)
-    # An integer beside a float takes the type of the float.
-    dtype = jnp.result_type(*given)
-    dtype = dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(float)
+    dtype = common_dtype(*given)
     a, b = (x.astype(compute_dtype(dtype)) for x in (a, b))
     vector = b.ndim == 1
     x, *info = solve_systems(a, b[:, None] if vector else b, structure=assumed, with_info=with_info)
