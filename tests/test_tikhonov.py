@@ -283,7 +283,7 @@ ONES = np.ones((3, 2))
             "tikhonov_pinv",
             (ONES, 1.0, np.ones((2, 3))),
             ValueError,
-            "expected penalty of shape (..., m, 2), got shape (2, 3)",
+            "expected penalty of shape (..., p, 2), got shape (2, 3)",
         ),
         (
             "tikhonov_solve",
