@@ -74,7 +74,8 @@ def lstsq(
 
     Args:
       a: array (..., m, n), dtypes as for `pinv`.
-      b: array (m,), or (..., m, k) with batch dimensions that broadcast against those of `a`.
+      b: array (m,), or (..., m, k) with batch dimensions that broadcast against those of `a`. An integer
+        beside a float takes the type of the float.
       rcond: real (...), broadcast against the batch dimensions of `a`, may be traced: singular values up to
         rcond times the largest count as zero. Default max(m, n) · eps; negative values mean eps.
       numpy_resid: residuals of NumPy's shape, (0,) where the rank is below n or m <= n. For a

@@ -22,7 +22,8 @@ def tikhonov_solve(a: ArrayLike, b: ArrayLike, lam: ArrayLike, penalty: ArrayLik
       lam: real (...), 0 or more.
       penalty: array (..., p, n); None stands for the identity.
 
-    Batch dimensions broadcast. b is a vector only if it has one dimension.
+    Batch dimensions broadcast. b is a vector only if it has one dimension. An integer beside a float takes
+    the type of the float.
 
     Returns:
       Array (n,) or (..., n, k), or (..., n) for a vector b, of the common dtype of `a`, `b` and `penalty`
@@ -55,7 +56,8 @@ def tikhonov_pinv(a: ArrayLike, lam: ArrayLike, penalty: ArrayLike | None = None
     """Regularised pseudo-inverse of each matrix: b ↦ tikhonov_solve(a, b, lam, penalty) as a matrix.
 
     The first m columns of pinv([[a], [√lam · penalty]]), that is (aᴴa + lam · penaltyᴴ penalty)⁻¹ aᴴ, by QR
-    and without the other columns.
+    (LAPACK's geqrf) and without the other columns (Björck, Numerical Methods for Least Squares Problems,
+    1996, 2.7 and 5.3).
 
     Args:
       a, lam, penalty: as for `tikhonov_solve`.
@@ -66,7 +68,7 @@ def tikhonov_pinv(a: ArrayLike, lam: ArrayLike, penalty: ArrayLike | None = None
     Raises:
       ValueError, TypeError: as `tikhonov_solve`.
 
-    Differentiable in all arguments to any order, smoothly in lam at 0.
+    Differentiable in all arguments in forward and reverse mode to any order, smoothly in lam at 0.
     """
     given = a
     a = matrices("tikhonov_pinv", a)
@@ -82,7 +84,7 @@ def _prepare(name: str, a: jax.Array, lam: ArrayLike, penalty: ArrayLike | None,
     shapes = [a.shape[:-2]]
     if penalty is not None:
         given = (*given, penalty)
-        penalty = matrices(name, penalty, "penalty", a.shape[-1])
+        penalty = matrices(name, penalty, "penalty", "p", a.shape[-1])
         shapes.append(penalty.shape[:-2])
     lam = real(name, "lam", lam)
     shape = batch(name, *shapes, lam.shape)
