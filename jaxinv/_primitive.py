@@ -101,6 +101,17 @@ class Operation:
         jet.jet_rules[self.primitive] = taylor
         return rule
 
+    def refuse_jet(self, *functions: str) -> None:
+        """Taylor mode raises, and names the public functions that the operation serves."""
+
+        def refuse(primals, series, **static):
+            raise NotImplementedError(
+                f"{', '.join(f'jaxinv.{name}' for name in functions)}: no rule for Taylor mode "
+                f"(jax.experimental.jet), nest jax.jvp instead; got a series of order {len(series[0])}"
+            )
+
+        jet.jet_rules[self.primitive] = refuse
+
     def def_fold(self, rule: Callable) -> Callable:
         """rule(operands, **static) -> results: vmap where the last operand alone is batched, at its front.
 

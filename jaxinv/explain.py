@@ -29,6 +29,9 @@ OPERATIONS = {
     "slogdet": ((*_DETERMINANT, ("value and derivative at once, by the inverse", "inverse", 1, 1)),) * 2,
 }
 
+# Of general and positive definite matrices; that of a product of diagonal entries needs no words.
+_DET_DERIVATIVE = "by the adjugate, from an SVD of jax.numpy.linalg, computed only when a derivative is taken"
+
 # Public function of matrices m × n -> (factorisation of jax.numpy that serves it, cost of its derivative).
 _SVD = "SVD of jax.numpy.linalg (LAPACK gesdd on the CPU), of the adjoint where m < n"
 _QR = (
@@ -112,6 +115,8 @@ def explain(
             lines += [title] if title else []
             plan = _plan(platform, operation, n, name, count * matrix, assumed)
             lines += _describe(plan, count, reads=reads * matrix, writes=writes * matrix)
+        if op == "det" and not (assumed == "diagonal" or assumed.endswith("triangular")):
+            lines.append(f"its derivative: {_DET_DERIVATIVE}")
     if jax.dtypes.canonicalize_dtype(name) != jnp.dtype(name):
         lines.append(f"jax_enable_x64 is off: JAX would make a smaller type of {name}")
     return "\n".join(lines)

@@ -221,9 +221,30 @@ def test_method():
     for method in (None, "lu", "qr"):
         for got, expected in zip(jaxinv.slogdet(a, method=method), np.linalg.slogdet(a), strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-13)
-    with pytest.raises(ValueError) as caught:
-        jaxinv.slogdet(a, method="svd")
-    assert str(caught.value) == "jaxinv.slogdet: method must be one of None, 'lu', 'qr', got 'svd'"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "keywords", "error", "message"),
+    [
+        (float, {"method": "svd"}, ValueError, "method must be one of None, 'lu', 'qr', got 'svd'"),
+        (
+            complex,
+            {"method": "qr"},
+            NotImplementedError,
+            "method='qr' takes real matrices only, got dtype complex128",
+        ),
+        (
+            float,
+            {"method": "qr", "assume_a": "pos"},
+            ValueError,
+            "method='qr' takes assume_a='general' only, got assume_a='pos'",
+        ),
+    ],
+)
+def test_bad_methods(dtype, keywords, error, message):
+    with pytest.raises(error) as caught:
+        jaxinv.slogdet(np.eye(2, dtype=dtype), **keywords)
+    assert str(caught.value) == f"jaxinv.slogdet: {message}"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])

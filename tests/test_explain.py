@@ -111,6 +111,14 @@ def test_every_function_names_its_kernels(native, op, n, kernels):
     assert jaxinv.explain((5, n, n), "float32", op, "tpu").count(_PORTABLE) == len(kernels)
 
 
+def test_det_says_how_it_is_differentiated():
+    line = "\nits derivative: by the adjugate, from an SVD of jax.numpy.linalg, computed only when"
+    for assume_a in ("general", "pos"):
+        assert jaxinv.explain((4, 4), "float32", "det", "tpu", assume_a).count(line) == 1
+    for op, assume_a in (("slogdet", "general"), ("det", "diagonal"), ("det", "upper triangular")):
+        assert "its derivative" not in jaxinv.explain((4, 4), "float32", op, "tpu", assume_a)
+
+
 def test_says_why_a_backend_is_missing(monkeypatch):
     monkeypatch.setattr(_native, "_disabled", frozenset({"cpu"}))
     text = jaxinv.explain((3, 3), "float32", platform="cpu")

@@ -93,24 +93,36 @@ def test_selections(name, selection, n):
         ([[1]], TypeError, "expected {} to be an int, a slice or a 1-D sequence of integers, got [[1]]"),
         ([True, False], TypeError, "expected {} to be an int, a slice or a 1-D sequence of integers, "
          "got [True, False]"),
+        ([[0], [1, 2]], TypeError, "expected {} to be an int, a slice or a 1-D sequence of integers, "
+         "got [[0], [1, 2]]"),
+        (slice(0, 1.5), TypeError, "expected {} to be an int, a slice or a 1-D sequence of integers, "
+         "got slice(0, 1.5, None)"),
+        (slice(0, 1, 0), ValueError, "the step of a slice of {} must not be 0, got slice(0, 1, 0)"),
     ],
     ids=str,
 )  # fmt: skip
 def test_bad_selections(name, selection, error, message):
     message = f"jaxinv.{name}: {message.format(FUNCTIONS[name])}"
     for call in (getattr(jaxinv, name), jax.jit(getattr(jaxinv, name), static_argnums=1)):
-        if isinstance(selection, list) and call is not getattr(jaxinv, name):
-            continue  # a list is no static argument of jax.jit
+        if isinstance(selection, list | slice) and call is not getattr(jaxinv, name):
+            continue  # no static argument of jax.jit: not hashable (slices before Python 3.12)
         with pytest.raises(error) as caught:
             call(np.eye(3), selection)
         assert str(caught.value) == message  # `match` would also read the notes that JAX adds
 
 
 @functions
-def test_traced_selection(name):
+@pytest.mark.parametrize("kind", ["whole", "slice", "list"])
+def test_traced_selection(name, kind):
     message = f"jaxinv.{name}: {FUNCTIONS[name]} must be known when tracing, got "
-    with pytest.raises(TypeError, match=re.escape(message)):
-        jax.jit(getattr(jaxinv, name))(np.eye(3), np.array([1]))
+
+    def f(k):
+        selection = {"whole": k, "slice": slice(0, k), "list": [k, 0]}[kind]
+        return getattr(jaxinv, name)(np.eye(3), selection)
+
+    for k in (1, np.array([1])):
+        with pytest.raises(TypeError, match=f"^{re.escape(message)}.*Trace"):
+            jax.jit(f)(k)
 
 
 @functions

@@ -70,6 +70,22 @@ def test_against_nested_forward_mode(path, name, n):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e4 * n * matrices.eps(np.float64) * size)
 
 
+@pytest.mark.parametrize(
+    ("f", "names"),
+    [
+        (jaxinv.pinv, "jaxinv.pinv, jaxinv.lstsq"),
+        (lambda a: jaxinv.lstsq(a, np.ones(3)).x, "jaxinv.pinv, jaxinv.lstsq"),
+        (lambda a: jaxinv.tikhonov_pinv(a, 1.0), "jaxinv.tikhonov_solve, jaxinv.tikhonov_pinv"),
+        (lambda a: jaxinv.tikhonov_solve(np.eye(3), a, 1.0), "jaxinv.tikhonov_solve, jaxinv.tikhonov_pinv"),
+    ],
+)
+def test_refused_with_what_to_do_instead(f, names):
+    with pytest.raises(NotImplementedError) as caught:
+        jet.jet(f, (np.eye(3),), ([np.eye(3)] * 2,))
+    message = "no rule for Taylor mode (jax.experimental.jet), nest jax.jvp instead; got a series of order 2"
+    assert str(caught.value) == f"{names}: {message}"
+
+
 def test_series_of_the_inverse_of_a_line():
     # (I + t N)⁻¹ = I − t N + t² N² for a nilpotent N: every coefficient exact.
     shift = np.eye(3, k=1)

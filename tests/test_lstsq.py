@@ -67,6 +67,17 @@ def test_empty(shape):
     assert out.s.shape == (*batch, min(m, n))
 
 
+@pytest.mark.parametrize(
+    ("kind_a", "kind_b"), [("float32", "int64"), ("int8", "bfloat16"), ("bool", "int32")]
+)
+def test_an_integer_beside_a_float_takes_the_type_of_the_float(kind_a, kind_b):
+    a, b = jnp.eye(3, 2, dtype=kind_a), jnp.ones(3, kind_b)
+    out = jaxinv.lstsq(a, b)
+    expected = next((k for k in (kind_a, kind_b) if "float" in k), jnp.result_type(float))
+    assert {v.dtype for v in (out.x, out.residuals, out.s)} == {jnp.dtype(expected)}
+    np.testing.assert_allclose(np.asarray(out.x).astype(float), [1, 1], rtol=1e-6)
+
+
 def test_numpy_residuals():
     for shape, rank in (((6, 4), 4), ((6, 4), 2), ((4, 4), 4), ((3, 5), 3)):
         for columns in (2, None):

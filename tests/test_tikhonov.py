@@ -136,6 +136,11 @@ def test_broadcasting_and_dtypes():
     assert jaxinv.tikhonov_solve(a[0], b, np.ones((3, 1)), np.eye(3)).shape == (3, 4, 3, 2)
     assert jaxinv.tikhonov_pinv(a[0], np.ones((2, 6), np.float32)).shape == (2, 6, 3, 5)
     assert jaxinv.tikhonov_pinv(a, np.float64(1)).dtype == np.float64
+    # An integer beside a float takes the type of the float.
+    ones, eye = np.ones((5, 1), int), np.eye(3, dtype=int)
+    out = jaxinv.tikhonov_solve(a, ones, 1, eye), jaxinv.tikhonov_pinv(a, 1, eye)
+    np.testing.assert_allclose(out[1] @ ones, out[0], rtol=0, atol=1e-5)
+    assert [v.dtype for v in (*out, jaxinv.tikhonov_pinv(eye, 1))] == [np.float32] * 2 + [np.float64]
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         for dtype in DTYPES.values():
             for m, n, p in ((5, 3, None), (3, 5, None), (5, 3, 2)):
@@ -278,7 +283,7 @@ ONES = np.ones((3, 2))
             "tikhonov_pinv",
             (ONES, 1.0, np.ones((2, 3))),
             ValueError,
-            "expected penalty of shape (..., m, 2), got shape (2, 3)",
+            "expected penalty of shape (..., p, 2), got shape (2, 3)",
         ),
         (
             "tikhonov_solve",

@@ -57,6 +57,7 @@ def _portable(a, lam, d=None):
 
 
 tikhonov_factors: Operation = define("tikhonov_factors", results=_results, portable=_portable, native=False)
+tikhonov_factors.refuse_jet("tikhonov_solve", "tikhonov_pinv")
 
 
 @tikhonov_factors.def_jvp

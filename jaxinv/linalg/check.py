@@ -27,6 +27,15 @@ def inexact(name: str, a: ArrayLike) -> jax.Array:
     return a
 
 
+def common_dtype(*given: ArrayLike) -> np.dtype:
+    """The dtype of a result of several checked arguments, here as they were given: not each promoted alone.
+
+    So an integer beside a float takes the type of the float; integers alone, the default float.
+    """
+    dtype = jnp.result_type(*given)
+    return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(float)
+
+
 def square_matrices(name: str, a: ArrayLike) -> jax.Array:
     """An argument that holds matrices (..., n, n)."""
     a = inexact(name, a)
@@ -37,12 +46,14 @@ def square_matrices(name: str, a: ArrayLike) -> jax.Array:
     return a
 
 
-def matrices(name: str, a: ArrayLike, argument: str = "a", columns: int | None = None) -> jax.Array:
-    """An argument that holds matrices (..., m, n), with `columns` columns where that is given."""
+def matrices(
+    name: str, a: ArrayLike, argument: str = "a", rows: str = "m", columns: int | str = "n"
+) -> jax.Array:
+    """An argument that holds matrices (..., m, n), with so many columns where their number is given."""
     a = inexact(name, a)
-    n = "n" if columns is None else columns
-    if a.ndim < 2 or columns not in (None, a.shape[-1]):
-        raise ValueError(f"jaxinv.{name}: expected {argument} of shape (..., m, {n}), got shape {a.shape}")
+    if a.ndim < 2 or columns not in ("n", a.shape[-1]):
+        shape = f"(..., {rows}, {columns})"
+        raise ValueError(f"jaxinv.{name}: expected {argument} of shape {shape}, got shape {a.shape}")
     if not all(isinstance(size, int) for size in a.shape[-2:]):  # a symbolic dimension of jax.export
         raise ValueError(f"jaxinv.{name}: the matrix size must be known when tracing, got shape {a.shape}")
     return a
@@ -93,15 +104,23 @@ def right_hand_side(name: str, a: jax.Array, b: ArrayLike) -> jax.Array:
 
 def indices(name: str, argument: str, value: Any, n: int) -> tuple[int, ...]:
     """An argument that selects rows or columns among n: an int (the first so many), a slice, integers."""
-    if isinstance(value, slice):
-        return tuple(range(n)[value])
-    if isinstance(value, jax.core.Tracer):
+    is_slice = isinstance(value, slice)
+    parts = (value.start, value.stop, value.step) if is_slice else value
+    if any(isinstance(x, jax.core.Tracer) for x in (parts if isinstance(parts, list | tuple) else [parts])):
         raise TypeError(f"jaxinv.{name}: {argument} must be known when tracing, got {value}")
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         if not 0 <= value <= n:
             raise IndexError(f"jaxinv.{name}: the first {value} of {n} {argument} are out of range")
         return tuple(range(value))
-    array = np.asarray(value) if np.size(value) else np.zeros(np.shape(value), int)
+    try:
+        array = np.arange(n)[value] if is_slice else np.asarray(value)
+    except (TypeError, ValueError) as error:
+        if is_slice and isinstance(error, ValueError):
+            message = f"the step of a slice of {argument} must not be 0, got {value}"
+            raise ValueError(f"jaxinv.{name}: {message}") from None
+        array = np.zeros((), object)  # lists of different lengths, a slice by no integers
+    if not array.size:
+        array = array.astype(int)  # an empty list makes floats
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise TypeError(
             f"jaxinv.{name}: expected {argument} to be an int, a slice or a 1-D sequence of integers, "

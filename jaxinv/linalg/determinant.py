@@ -10,7 +10,6 @@ from jax.typing import ArrayLike
 from jaxinv._ops.determinant import det as _det
 from jaxinv._ops.determinant import mantissa_and_exponent, sign_and_logarithm
 from jaxinv._ops.floating_point import compute_dtype
-from jaxinv._ops.structure import view
 from jaxinv.linalg.check import square_matrices, structure
 
 
@@ -57,10 +56,12 @@ def slogdet(
 ) -> SlogdetResult:
     """Sign and logarithm of the absolute value of the determinant of each matrix of a batch.
 
+    Of the product of the pivots of LU with partial pivoting (LAPACK's getrf).
+
     Args:
       a: array (..., n, n), as for `inv`.
-      method: "lu" or None: LU with partial pivoting; "qr": that of `jax.numpy.linalg.slogdet`, which this
-        hands `a` to.
+      method: "lu" or None: LU with partial pivoting; "qr": that of
+        `jax.numpy.linalg.slogdet`, which this hands `a` to, real and general.
       assume_a: as for `inv`.
       lower: as for `inv`.
 
@@ -70,8 +71,9 @@ def slogdet(
       empty matrix (1, 0).
 
     Raises:
-      ValueError: as `inv`, or `method` is unknown.
+      ValueError: as `inv`, or `method` is unknown, or "qr" with another `assume_a` than "general".
       TypeError: as `inv`.
+      NotImplementedError: `method` is "qr" and `a` complex.
 
     Differentiable in `a` to any order where `a` is not singular (inf or NaN where it is):
     d logabsdet = Re tr(a⁻¹ da), by one elimination that gives value and inverse.
@@ -79,9 +81,17 @@ def slogdet(
     a, assumed = square_matrices("slogdet", a), structure("slogdet", assume_a, lower)
     if method not in (None, "lu", "qr"):
         raise ValueError(f"jaxinv.slogdet: method must be one of None, 'lu', 'qr', got {method!r}")
+    if method == "qr" and assumed != "general":
+        raise ValueError(
+            f"jaxinv.slogdet: method='qr' takes assume_a='general' only, got assume_a={assume_a!r}"
+        )
+    if method == "qr" and jnp.issubdtype(a.dtype, jnp.complexfloating):
+        raise NotImplementedError(
+            f"jaxinv.slogdet: method='qr' takes real matrices only, got dtype {a.dtype.name}"
+        )
     wide = a.astype(compute_dtype(a.dtype))
     if method == "qr":
-        sign, logabsdet = jnp.linalg.slogdet(view(wide, assumed), method="qr")
+        sign, logabsdet = jnp.linalg.slogdet(wide, method="qr")
     else:
         sign, logabsdet = sign_and_logarithm(*mantissa_and_exponent(wide, assumed))
     return SlogdetResult(sign.astype(a.dtype), logabsdet.astype(jnp.finfo(a.dtype).dtype))

@@ -98,6 +98,8 @@ def inv_ex(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> I
 def inv_slogdet(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> InvSlogdetResult:
     """Inverse, sign and logarithm of the determinant from one factorisation.
 
+    The elimination of `inv`; the determinant is the product of its pivots (those of LAPACK's getrf).
+
     Args:
       a: array (..., n, n), as for `inv`.
       assume_a: as for `inv`.
@@ -107,7 +109,7 @@ def inv_slogdet(a: ArrayLike, *, assume_a: str = "general", lower: bool = False)
       `InvSlogdetResult(inverse, sign, logabsdet)`: `inverse` (..., n, n) as `inv` returns it; `sign` (...)
       of the dtype of `a` (of modulus 1 for complex), `logabsdet` (...) its real dtype, as
       `jax.numpy.linalg.slogdet`. A zero pivot gives (NaN, 0, −inf), a NaN or Inf entry all NaN, and so
-      does a negative one for "pos".
+      does a negative pivot for "pos".
 
     Raises:
       ValueError, TypeError: as `inv`.
@@ -124,6 +126,9 @@ def inv_slogdet(a: ArrayLike, *, assume_a: str = "general", lower: bool = False)
 def inv_det(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> InvDetResult:
     """Inverse and determinant from one factorisation.
 
+    The elimination of `inv`; the determinant is the product of its pivots (those of LAPACK's getrf), kept as
+    mantissa and power of two.
+
     Args:
       a: array (..., n, n), as for `inv`.
       assume_a: as for `inv`.
@@ -132,7 +137,8 @@ def inv_det(a: ArrayLike, *, assume_a: str = "general", lower: bool = False) -> 
     Returns:
       `InvDetResult(inverse, det)`: `inverse` (..., n, n) as `inv` returns it, `det` (...) of the dtype of
       `a`. No intermediate product over- or underflows: `det` is inf or 0 only where the determinant is
-      outside the range of the dtype. A zero pivot gives det 0, a NaN or Inf entry NaN.
+      outside the range of the dtype. A zero pivot gives det 0 and an inverse of NaN, a NaN or Inf entry all
+      NaN, and so does a negative pivot for "pos".
 
     Raises:
       ValueError, TypeError: as `inv`.

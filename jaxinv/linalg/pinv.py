@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxinv._ops import pinv as op
 from jaxinv._ops.floating_point import compute_dtype
-from jaxinv.linalg.check import batch, broadcast, matrices, observations, per_matrix, real
+from jaxinv.linalg.check import batch, broadcast, common_dtype, matrices, observations, per_matrix, real
 
 
 class LstsqResult(NamedTuple):
@@ -74,7 +74,8 @@ def lstsq(
 
     Args:
       a: array (..., m, n), dtypes as for `pinv`.
-      b: array (m,), or (..., m, k) with batch dimensions that broadcast against those of `a`.
+      b: array (m,), or (..., m, k) with batch dimensions that broadcast against those of `a`. An integer
+        beside a float takes the type of the float.
       rcond: real (...), broadcast against the batch dimensions of `a`, may be traced: singular values up to
         rcond times the largest count as zero. Default max(m, n) · eps; negative values mean eps.
       numpy_resid: residuals of NumPy's shape, (0,) where the rank is below n or m <= n. For a
@@ -113,10 +114,11 @@ def lstsq(
 
 @jax.jit
 def _lstsq(a, b, rcond):
+    given = a, b
     a = matrices("lstsq", a)
     b = observations("lstsq", a, b)
     vector = b.ndim == 1
-    dtype = jnp.result_type(a, b)
+    dtype = common_dtype(*given)
     a, b = (x.astype(compute_dtype(dtype)) for x in (a, b))
     if rcond is not None:
         rcond = real("lstsq", "rcond", rcond)

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxinv._ops.floating_point import compute_dtype
 from jaxinv._ops.solve import FUSED_MAX as FUSED_MAX
 from jaxinv._ops.solve import solve_systems
-from jaxinv.linalg.check import indices, right_hand_side, square_matrices, structure
+from jaxinv.linalg.check import common_dtype, indices, right_hand_side, square_matrices, structure
 
 
 class SolveResult(NamedTuple):
@@ -37,8 +37,9 @@ def solve(a: ArrayLike, b: ArrayLike, *, assume_a: str = "general", lower: bool 
       lower: as for `inv`.
 
     Returns:
-      Array (..., n) for a vector `b`, else (..., n, k), of the dtype that `a` and `b` promote to. A
-      singular matrix, or one with a NaN or Inf, gives all NaN; its neighbours keep their bits.
+      Array (..., n) for a vector `b`, else (..., n, k), of the dtype that `a` and `b` promote to; an
+      integer beside a float takes the type of the float. A singular matrix, or one with a NaN or Inf, gives
+      all NaN; its neighbours keep their bits.
 
     Raises:
       ValueError: `a` holds no square matrices, `b` does not fit them, or `assume_a` is unknown.
@@ -78,9 +79,7 @@ def _solve(name, a, b, assume_a, lower, with_info):
     given = a, b
     a, assumed = square_matrices(name, a), structure(name, assume_a, lower)
     b = right_hand_side(name, a, b)
-    # An integer beside a float takes the type of the float.
-    dtype = jnp.result_type(*given)
-    dtype = dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(float)
+    dtype = common_dtype(*given)
     a, b = (x.astype(compute_dtype(dtype)) for x in (a, b))
     vector = b.ndim == 1
     x, *info = solve_systems(a, b[:, None] if vector else b, structure=assumed, with_info=with_info)
@@ -96,8 +95,9 @@ def inv_rows(
 ) -> jax.Array:
     """Rows of the inverse of each matrix of a batch; an int k as `rows` means the first k rows.
 
-    LU with partial pivoting, then solutions with the transposed matrix and unit vectors: nothing of size
-    n × n is computed beside the factors. 60 rows of 512 cost about half of the inverse.
+    LU with partial pivoting, then solutions with the transposed matrix and unit vectors (LAPACK's getrf and
+    getrs): nothing of size n × n is computed beside the factors. 60 rows of 512 cost about half of the
+    inverse.
 
     Args:
       a: array (..., n, n), as for `inv`.
@@ -112,7 +112,7 @@ def inv_rows(
 
     Raises:
       IndexError: a row is out of range.
-      ValueError: as `inv`.
+      ValueError: as `inv`, or a slice has a step of 0.
       TypeError: as `inv`, or `rows` is none of the above.
 
     Differentiable in `a` to any order, as `solve`.
@@ -131,6 +131,8 @@ def inv_cols(
     lower: bool = False,
 ) -> jax.Array:
     """Columns of the inverse of each matrix of a batch; an int k as `cols` means the first k columns.
+
+    LU with partial pivoting, then solutions with unit vectors (LAPACK's getrf and getrs).
 
     Args:
       a: array (..., n, n), as for `inv`.

@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from jaxinv._ops import tikhonov as op
 from jaxinv._ops.floating_point import compute_dtype
-from jaxinv.linalg.check import batch, broadcast, matrices, observations, per_matrix, real
+from jaxinv.linalg.check import batch, broadcast, common_dtype, matrices, observations, per_matrix, real
 
 
 @jax.jit
@@ -22,7 +22,8 @@ def tikhonov_solve(a: ArrayLike, b: ArrayLike, lam: ArrayLike, penalty: ArrayLik
       lam: real (...), 0 or more.
       penalty: array (..., p, n); None stands for the identity.
 
-    Batch dimensions broadcast. b is a vector only if it has one dimension.
+    Batch dimensions broadcast. b is a vector only if it has one dimension. An integer beside a float takes
+    the type of the float.
 
     Returns:
       Array (n,) or (..., n, k), or (..., n) for a vector b, of the common dtype of `a`, `b` and `penalty`
@@ -39,10 +40,11 @@ def tikhonov_solve(a: ArrayLike, b: ArrayLike, lam: ArrayLike, penalty: ArrayLik
     with M = aᴴa + lam DᴴD, M dx = aᴴ(db − da x) + daᴴ(b − a x) − dlam DᴴD x − lam (dDᴴ D + Dᴴ dD) x.
     (Björck, Numerical Methods for Least Squares Problems, 1996, 2.7 and 5.3.)
     """
+    given = a, b
     a = matrices("tikhonov_solve", a)
     b = observations("tikhonov_solve", a, b)
     vector = b.ndim == 1
-    a, lam, penalty, dtype = _prepare("tikhonov_solve", a, lam, penalty, b)
+    a, lam, penalty, dtype = _prepare("tikhonov_solve", a, lam, penalty, *given)
     b = b.astype(a.dtype)
     batch("tikhonov_solve", a.shape[:-2], b.shape[:-2])
     x = op.tikhonov_solve(a, b[:, None] if vector else b, lam, penalty)
@@ -54,7 +56,8 @@ def tikhonov_pinv(a: ArrayLike, lam: ArrayLike, penalty: ArrayLike | None = None
     """Regularised pseudo-inverse of each matrix: b ↦ tikhonov_solve(a, b, lam, penalty) as a matrix.
 
     The first m columns of pinv([[a], [√lam · penalty]]), that is (aᴴa + lam · penaltyᴴ penalty)⁻¹ aᴴ, by QR
-    and without the other columns.
+    (LAPACK's geqrf) and without the other columns (Björck, Numerical Methods for Least Squares Problems,
+    1996, 2.7 and 5.3).
 
     Args:
       a, lam, penalty: as for `tikhonov_solve`.
@@ -65,23 +68,27 @@ def tikhonov_pinv(a: ArrayLike, lam: ArrayLike, penalty: ArrayLike | None = None
     Raises:
       ValueError, TypeError: as `tikhonov_solve`.
 
-    Differentiable in all arguments to any order, smoothly in lam at 0.
+    Differentiable in all arguments in forward and reverse mode to any order, smoothly in lam at 0.
     """
+    given = a
     a = matrices("tikhonov_pinv", a)
-    a, lam, penalty, dtype = _prepare("tikhonov_pinv", a, lam, penalty)
+    a, lam, penalty, dtype = _prepare("tikhonov_pinv", a, lam, penalty, given)
     return op.tikhonov_pinv(a, lam, penalty).astype(dtype)
 
 
-def _prepare(name: str, a: jax.Array, lam: ArrayLike, penalty: ArrayLike | None, *others: jax.Array):
-    """The operation's arguments, broadcast, in the dtype that computes; the dtype of the result."""
-    shapes, arrays = [a.shape[:-2]], [a, *others]
+def _prepare(name: str, a: jax.Array, lam: ArrayLike, penalty: ArrayLike | None, *given: ArrayLike):
+    """The operation's arguments, broadcast, in the dtype that computes; the dtype of the result.
+
+    `given`: the other arguments, `a` among them, as they were given.
+    """
+    shapes = [a.shape[:-2]]
     if penalty is not None:
-        penalty = matrices(name, penalty, "penalty", a.shape[-1])
+        given = (*given, penalty)
+        penalty = matrices(name, penalty, "penalty", "p", a.shape[-1])
         shapes.append(penalty.shape[:-2])
-        arrays.append(penalty)
     lam = real(name, "lam", lam)
     shape = batch(name, *shapes, lam.shape)
-    dtype = jnp.result_type(*arrays)
+    dtype = common_dtype(*given)
     # lam is real whatever a is: it decides the precision, not whether the result is complex.
     kind = jnp.result_type(jnp.zeros((), jnp.finfo(dtype).dtype), lam)
     if jnp.issubdtype(dtype, jnp.complexfloating):
