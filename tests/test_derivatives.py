@@ -214,10 +214,17 @@ def test_triple_product_is_linear_in_each_operand(path, flags, dtype):
     check_grads(f, primals, order=2, modes=("fwd", "rev"), atol=1e-4, rtol=1e-4)
 
 
+def equations(jaxpr):
+    """All equations, those of inner jaxprs too."""
+    for e in jaxpr.eqns:
+        yield e
+        for inner in jax.tree.leaves(e.params, is_leaf=lambda v: hasattr(v, "eqns")):
+            if hasattr(inner, "eqns"):
+                yield from equations(getattr(inner, "jaxpr", inner))
+
+
 def count(jaxpr, name):
-    inner = [j for e in jaxpr.eqns for j in jax.tree.leaves(e.params, is_leaf=lambda v: hasattr(v, "eqns"))]
-    inner = [getattr(j, "jaxpr", j) for j in inner if hasattr(j, "eqns")]
-    return sum(e.primitive.name == name for e in jaxpr.eqns) + sum(count(j, name) for j in inner)
+    return sum(e.primitive.name == name for e in equations(jaxpr))
 
 
 @pytest.mark.parametrize("n", (3, 40))
