@@ -4,6 +4,7 @@ import json
 import pathlib
 import runpy
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ _EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs the `main` of an example with a path for its plot; returns its result."""
+    """Runs the `main` of an example, 30 s at most, with a path for its plot; returns its result."""
 
     def run(name, *arguments):
         plot = tmp_path / "plot.svg"
         monkeypatch.setattr(sys, "argv", [name, str(plot)])
+        start = time.process_time()  # of all threads: what else runs on the machine does not count
         out = runpy.run_path(str(_EXAMPLES / f"{name}.py"))["main"](*arguments)
+        assert time.process_time() - start < 30
         assert "</svg>" in plot.read_text()
         return out
 

@@ -104,33 +104,53 @@ def floats(a, b):
 
 
 def test_check_grads():
-    problems = [problem((2, 5, 3), 3, np.complex128, kappa=3)]
-    problems += [problem(shape, 3, np.float64, kappa=3) for shape in ((3, 5), (3, 3))]
-    check_grads(jax.jit(lambda p: [floats(*x) for x in p]), (problems,), order=2, rtol=1e-5, **OPTIONS)
-
-
-def test_check_grads_at_constant_rank():
+    """Of full rank, at constant rank 2, at repeated singular values; s where it is smooth."""
     rng = rng_for("factors")
-    factors = [
-        (rng.standard_normal((m, 2)), rng.standard_normal((2, n)), rng.standard_normal((m, 2)))
-        for m, n in ((5, 4), (4, 5))
-    ]
+    problems = []
+    for m, n in ((4, 3), (3, 4)):
+        b, c = normal(rng, (1, m, 2), np.complex128), normal(rng, (1, 2, n), np.complex128)
+        full = np.stack([of_rank((m, n), 3, np.complex128, kappa=3), np.eye(m, n)])
+        problems.append((b, c, full, normal(rng, (3, m, 2), np.complex128)))
 
-    def f(factors):
-        return [jaxinv.lstsq(b @ c, y).x for b, c, y in factors]
+    def f(problems):
+        out = [jaxinv.lstsq(jnp.concatenate([b @ c, full]), y)[:2] for b, c, full, y in problems]
+        return out, jaxinv.lstsq(problems[0][2][0], problems[0][3][0]).s
 
-    check_grads(jax.jit(f), (factors,), order=2, rtol=1e-5, **OPTIONS)
+    check_grads(jax.jit(f), (problems,), order=2, rtol=1e-5, **OPTIONS)
 
 
-def test_gradient_at_the_identity_is_finite():
-    # jnp's is NaN there. x = A⁻¹ b, so d sum(x) = −1ᵀ dA b.
+def test_rank_one_against_the_closed_form():
+    x, y, b, *tangents = rng_for("rank one").standard_normal((6, 30)) / np.sqrt(30)
+    b += x  # as much within the range as outside
+
+    def ours(x, y, b):
+        return jaxinv.lstsq(jnp.outer(x, y), b)[:2]
+
+    def closed_form(x, y, b):
+        return y * (x @ b) / (x @ x) / (y @ y), (b @ b - (x @ b) ** 2 / (x @ x))[None]
+
+    def everything(f):
+        def loss(*arguments):
+            return sum(jnp.sum(jnp.sin(3 * v)) for v in f(*arguments))
+
+        at = (x, y, b), tuple(tangents)
+        return jax.jvp(f, *at), jax.jvp(jax.grad(loss, (0, 1, 2)), *at)
+
+    got, want = (jax.tree.leaves(jax.jit(lambda f=f: everything(f))()) for f in (ours, closed_form))
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, w, rtol=0, atol=1e3 * 2**-53 * np.abs(w).max())
+
+
+def test_gradient_and_hessian_at_the_identity():
+    # jnp's are NaN there. x = A⁻¹ b, so d sum(x) = −1ᵀ dA b.
     b = np.arange(1.0, 5)
     gradient = jax.grad(lambda a: jnp.sum(jaxinv.lstsq(a, b).x))(np.eye(4))
     np.testing.assert_allclose(gradient, -np.ones((4, 1)) * b, rtol=1e-14)
-    hessian = jax.hessian(lambda a: jnp.sum(jaxinv.lstsq(a, b).x ** 2))(np.eye(4))
-    assert np.isfinite(hessian).all()
+    # d² sum(x) [E, E] = 2 sum(E E b), also where the solver is the body of a scan.
     scanned = jax.hessian(lambda a: jax.lax.scan(lambda c, b: (c, jaxinv.lstsq(a, b).x), 0, b[None])[1].sum())
-    assert np.isfinite(scanned(np.eye(4))).all()
+    e = rng_for("e").standard_normal((4, 4))
+    value = np.einsum("ij,ijkl,kl", e, scanned(np.eye(4)), e)
+    np.testing.assert_allclose(value, 2 * np.sum(e @ e @ b), rtol=1e-12)
     np.testing.assert_allclose(
         jax.grad(lambda a: jaxinv.lstsq(a, b).s.sum())(np.eye(4)), np.eye(4), atol=1e-14
     )

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
 from matrices import DTYPES, adjoint, of_rank
+from test_derivatives import equations
 
 import jaxinv
 
@@ -91,21 +92,25 @@ OPTIONS = {"modes": ("fwd", "rev"), "eps": 1e-5, "atol": 1e-5}
 
 
 def test_check_grads():
-    a = [of_rank((2, 5, 3), 3, np.complex128, kappa=3)]
-    a += [of_rank(shape, 3, np.float64, kappa=3) for shape in ((3, 5), (2, 3, 3))]
+    a = [of_rank(shape, 3, np.float64, kappa=3) for shape in ((3, 5), (2, 3, 3))]
     check_grads(jax.jit(lambda a: [jaxinv.pinv(x) for x in a]), (a,), order=2, rtol=1e-6, **OPTIONS)
 
 
 def test_check_grads_at_constant_rank():
+    """Beside full rank and repeated singular values; the Hermitian part B Bᴴ has constant rank too."""
+    dtype = np.dtype(complex)
     rng = matrices.rng_for("factors", "complex128")
-    b, c = (matrices.normal(rng, shape, np.dtype(complex)) / 2 for shape in ((2, 5, 2), (2, 2, 4)))
-    hermitian = of_rank((2, 4, 4), 4, np.complex128, 3.0)
-    hermitian = hermitian + 0.1 * matrices.normal(rng, (2, 4, 4), np.dtype(complex))
+    b, c, d = (matrices.normal(rng, shape, dtype) for shape in ((1, 4, 2), (1, 2, 3), (1, 4, 2)))
+    full = np.stack([of_rank((4, 3), 3, dtype, kappa=3), np.eye(4, 3)])
+    hermitian = np.stack(
+        [of_rank((4, 4), 4, dtype, 3.0) + 0.1 * matrices.normal(rng, (4, 4), dtype), np.eye(4)]
+    )
 
-    def f(b, c, hermitian):
-        return jaxinv.pinv(b @ c), jaxinv.pinv(hermitian, hermitian=True)
+    def f(b, c, full, d, hermitian):
+        tall, square = jnp.concatenate([b @ c, full]), jnp.concatenate([d @ adjoint(d), hermitian])
+        return jaxinv.pinv(tall), jaxinv.pinv(square, hermitian=True)
 
-    check_grads(jax.jit(f), (b, c, hermitian), order=2, rtol=1e-5, **OPTIONS)
+    check_grads(jax.jit(f), (b, c, full, d, hermitian), order=2, rtol=1e-5, **OPTIONS)
 
 
 def outer(x, y):
@@ -126,6 +131,9 @@ def test_rank_one_against_the_closed_form():
     def ours(x, y):
         return jaxinv.pinv(outer(x, y))
 
+    np.testing.assert_allclose(
+        ours(x, y), closed_form(x, y), rtol=0, atol=1e3 * 2**-53 * np.abs(closed_form(x, y)).max()
+    )
     for mode in (jax.jacfwd, jax.jacrev):
         for got, want in zip(mode(ours, (0, 1))(x, y), mode(closed_form, (0, 1))(x, y), strict=True):
             assert np.abs(got - want).max() <= 1e-6 * np.abs(want).max()
@@ -307,15 +315,29 @@ def test_export_with_symbolic_batch():
 
 
 def test_every_product_is_in_full_precision():
-    def everything(a):
-        return jax.jvp(jax.grad(loss), (a,), (a,))
+    """Whatever the platform: as traced, for lstsq and Tikhonov regularisation too, tall and wide."""
+    functions = [
+        lambda a, b: jaxinv.pinv(a),
+        lambda a, b: jaxinv.pinv(a[:3, :3], hermitian=True),
+        lambda a, b: jaxinv.lstsq(a, b)[::3],
+        lambda a, b: jaxinv.lstsq(a, b).residuals,
+        lambda a, b: jaxinv.tikhonov_pinv(a, b[0]),
+        lambda a, b: jaxinv.tikhonov_solve(a, b, b[0]),
+        lambda a, b: jaxinv.tikhonov_pinv(a, b[0], a),
+        lambda a, b: jaxinv.tikhonov_solve(a, b, b[0], a),
+    ]
+    highest = (jax.lax.Precision.HIGHEST,) * 2
+    for a in (np.ones((5, 3), np.float32), np.ones((3, 5), np.float32)):
+        for f in functions:
 
-    for platform in ("tpu", "cuda"):
-        text = jax.jit(everything).trace(np.ones((3, 3), np.float32)).lower(lowering_platforms=(platform,))
-        products = [line for line in text.as_text().splitlines() if "dot_general" in line]
-        # jax's own SVD of the TPU has products too, at the precision it wants.
-        if platform == "cuda":
-            assert products and all("HIGHEST" in line for line in products)
+            def loss(a, b, f=f):
+                return sum(jnp.sum(jnp.sin(v)) for v in jax.tree.leaves(f(a, b)))
+
+            arguments = a, np.ones(len(a), np.float32)
+            gradient = jax.grad(loss, (0, 1))
+            jaxpr = jax.make_jaxpr(lambda *x, g=gradient: jax.jvp(g, x, x))(*arguments).jaxpr
+            products = [e.params for e in equations(jaxpr) if e.primitive.name == "dot_general"]
+            assert products and all(p["precision"] == highest for p in products)
 
 
 @pytest.mark.parametrize(

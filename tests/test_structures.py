@@ -13,6 +13,7 @@ from jax.test_util import check_grads
 from matrices import DTYPES, adjoint, assert_inverse
 from solutions import assert_solution
 from test_derivatives import count
+from test_jet import derivatives
 
 import jaxinv
 
@@ -248,6 +249,7 @@ def test_functions(structure, function):
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12), got, expected)
 
 
+@pytest.mark.unoptimised
 @structures
 @pytest.mark.parametrize("function", _some("inv_slogdet", "solve"))
 @pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "complex128"])
@@ -256,12 +258,25 @@ def test_check_grads(structure, function, dtype):
     """The derivative of what is computed: general matrices perturb entries that are not read."""
     rng = matrices.rng_for("grads", structure)
     n = 3
-    a = matrices.normal(rng, (n, n), DTYPES[dtype])
+    a = matrices.normal(rng, (2, n, n), DTYPES[dtype])
     a = a @ adjoint(a) / n + np.eye(n) if "pos" in structure else a / n + 2 * np.eye(n)
     f = functools.partial(FUNCTIONS[function], **keywords(structure))
     if "slogdet" in function:  # the sign of a complex determinant is tested by the determinant
         whole, f = f, lambda a: (whole(a)[:-2], whole(a)[-1])
     check_grads(f, (a,), order=2, modes=("fwd", "rev"), eps=1e-5, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.unoptimised
+def test_check_grads_by_factors():
+    """Of sizes whose solutions keep the factorisation."""
+    n, rng = 18, matrices.rng_for("grads", "factors")
+    a, b = (matrices.normal(rng, (2, n, k), np.dtype(complex)) for k in (n, 2))
+
+    def f(a, b):
+        return jaxinv.solve(a, b, assume_a="pos"), FUNCTIONS["inv_rows"](a, assume_a="pos")
+
+    a = a @ adjoint(a) / n + np.eye(n)
+    check_grads(f, (a, b), order=2, modes=("fwd", "rev"), eps=1e-5, atol=1e-4, rtol=1e-4)
 
 
 @structures
@@ -299,18 +314,20 @@ def test_one_factorisation(structure):
     assert count(jax.make_jaxpr(jax.grad(log))(a).jaxpr, "jaxinv_inverse") == (structure != "diagonal")
 
 
+@pytest.mark.unoptimised
 @pytest.mark.parametrize("structure", ["pos", "upper triangular", "diagonal"])
 def test_det_at_every_rank(structure):
     """Values and both derivatives where the general determinant of H(a) has them."""
-    d = np.diag([2.0, 0, 3, 0])
-    for a in (np.diag([2.0, 5, 3, 0]), d if structure != "pos" else np.eye(4)):
-        f, g = (
-            (lambda a: jaxinv.det(a, **keywords(structure))),
-            (lambda a: jaxinv.det(hermitian_jax(a, structure))),
-        )
-        np.testing.assert_allclose(f(a), np.prod(np.diag(a)), atol=1e-12)
-        np.testing.assert_allclose(jax.grad(f)(a), jax.grad(g)(a), atol=1e-10)
-        np.testing.assert_allclose(jax.hessian(f)(a), jax.hessian(g)(a), atol=1e-10)
+    a = np.stack([np.diag([2.0, 5, 3, 0]), np.diag([2.0, 0, 3, 0])])
+
+    def everything(f):
+        return jax.jit(jax.vmap(lambda a: (f(a), jax.grad(f)(a), jax.hessian(f)(a))))(a)
+
+    got = everything(lambda a: jaxinv.det(a, **keywords(structure)))
+    want = everything(lambda a: jaxinv.det(hermitian_jax(a, structure)))
+    np.testing.assert_allclose(got[0], [0, 0], atol=1e-12)
+    for x, y in zip(got[1:], want[1:], strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-10)
 
 
 def hermitian_jax(a, structure):
@@ -327,13 +344,17 @@ def test_other_transforms(structure):
     shared = jax.vmap(lambda b: jaxinv.solve_ex(a[0], b, **options))(b)
     np.testing.assert_allclose(shared.x, np.linalg.solve(h[0], b), rtol=1e-9, atol=1e-9)
     assert shared.info.shape == (5,)
-    da = matrices.normal(matrices.rng_for("d"), a.shape, a.dtype)
-    if structure != "diagonal":
-        _, (first,) = jet.jet(lambda a: jaxinv.inv(a, **options), (a,), ((da,),))
-        x = np.linalg.inv(h)
-        np.testing.assert_allclose(
-            first, -x @ hermitian(structure, da) @ x, rtol=1e-8, atol=1e-8 * np.abs(x).max() ** 2
-        )
+    da, dda = (matrices.normal(matrices.rng_for(k), a.shape, a.dtype) for k in "de")
+    names = ("inv", "det", "slogdet", "solve") if structure in ("upper triangular", "diagonal") else ("inv",)
+
+    def everything(a):
+        return [v for name in names for v in jax.tree.leaves(FUNCTIONS[name](a, **options))]
+
+    value, series = jet.jet(everything, (a,), ((da, dda),))
+    want = derivatives(everything, (a,), ((da, dda),))
+    for got, expected in zip([value, *zip(*series, strict=True)], want, strict=True):
+        for x, y in zip(got, expected, strict=True):
+            np.testing.assert_allclose(x, y, rtol=0, atol=1e-10 * np.abs(y).max())
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         single = jnp.asarray(a, np.float32)
         for f in FUNCTIONS.values():

@@ -84,13 +84,43 @@ def test_no_normal_equations(m):
 
 
 def test_check_grads():
-    problems = [problem(*shape, np.complex128, kappa=3) for shape in ((5, 3, None), (3, 5, None), (5, 3, 2))]
-    problems.append(problem(2, 4, 4, np.float64, kappa=3))
+    """Rank and repeated singular values do not matter: in every direction, not only those of B Cᴴ."""
+    problems = []
+    for m, n in ((5, 3), (3, 5)):
+        a, *rest = problem(m, n, None, np.complex128, batch=(3,), kappa=3)
+        a[1], a[2] = of_rank((m, n), 2, a.dtype, kappa=3), np.eye(m, n)
+        problems.append((a, *rest))
+    a, b, lam, d = problem(5, 3, 2, np.complex128, kappa=3)
+    problems.append((a[:1], b[0], lam[:, None], d[0]))  # batches that broadcast
+    problems.append(problem(2, 4, 4, np.complex128, kappa=3))
 
     def f(problems):
         return [solve_and_pinv(*arguments) for arguments in problems]
 
     check_grads(jax.jit(f), (problems,), order=2, modes=("fwd", "rev"), eps=1e-5, atol=1e-5, rtol=1e-5)
+
+
+def test_rank_one_against_the_closed_form():
+    x, y, b, *tangents = rng_for("rank one").standard_normal((5, 30)) / np.sqrt(30)
+    lam = 0.3
+
+    def ours(x, y, lam):
+        return solve_and_pinv(jnp.outer(x, y), b, lam)
+
+    def closed_form(x, y, lam):
+        p = jnp.outer(y, x) / ((x @ x) * (y @ y) + lam)
+        return p @ b, p
+
+    def everything(f):
+        def loss(*arguments):
+            return sum(jnp.sum(jnp.sin(3 * v)) for v in f(*arguments))
+
+        primals, directions = (x, y, lam), (*tangents, 1.0)
+        return jax.jvp(f, primals, directions), jax.jvp(jax.grad(loss, (0, 1, 2)), primals, directions)
+
+    got, want = (jax.tree.leaves(jax.jit(lambda f=f: everything(f))()) for f in (ours, closed_form))
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, w, rtol=0, atol=1e3 * 2**-53 * np.abs(w).max())
 
 
 def derivatives_in_lam(a, b, d):
