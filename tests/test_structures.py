@@ -1,4 +1,4 @@
-"""assume_a: what is read, accuracy, info, exact symmetry and zeros, derivatives of what is computed."""
+"""assume_a: what is read, accuracy, info, exact symmetry and zeros, transformations."""
 
 import functools
 
@@ -9,10 +9,8 @@ import pytest
 from jax import numpy as jnp
 from jax.experimental import jet
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jax.test_util import check_grads
 from matrices import DTYPES, adjoint, assert_inverse
 from solutions import assert_solution
-from test_derivatives import count
 from test_jet import derivatives
 
 import jaxinv
@@ -34,7 +32,7 @@ _SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 2, 4, 5, 8, 16,
 structures = pytest.mark.parametrize("structure", STRUCTURES)
 
 
-def _some(*names):
+def some(*names):
     """All functions, those not named as slow tests."""
     return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in FUNCTIONS]
 
@@ -225,8 +223,12 @@ def test_the_first_minor_that_is_not_positive():
 
 
 @structures
+<<<<<<< HEAD
 @pytest.mark.parametrize("function", _some("inv_det", "inv_rows"))
 @pytest.mark.thinned("structure", "function", every=2)
+=======
+@pytest.mark.parametrize("function", some("inv_det", "inv_rows"))
+>>>>>>> rev2
 def test_functions(structure, function):
     """Shapes and dtypes: no matrix, empty matrices, integers, batches; under vmap and jit."""
     f = functools.partial(FUNCTIONS[function], **keywords(structure))
@@ -249,6 +251,7 @@ def test_functions(structure, function):
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12), got, expected)
 
 
+<<<<<<< HEAD
 @pytest.mark.unoptimised
 @structures
 @pytest.mark.parametrize("function", _some("inv_slogdet", "solve"))
@@ -335,6 +338,8 @@ def hermitian_jax(a, structure):
     return {"pos": upper + jnp.triu(a, 1).T, "upper triangular": upper}.get(structure, a * jnp.eye(4))
 
 
+=======
+>>>>>>> rev2
 @structures
 def test_other_transforms(structure):
     """Shared matrices, jet, strict types, explicit sharding and shard_map, symbolic export."""
