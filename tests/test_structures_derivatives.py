@@ -19,6 +19,7 @@ import jaxinv
 @structures
 @pytest.mark.parametrize("function", some("inv_slogdet", "solve"))
 @pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "complex128"])
+@pytest.mark.thinned("structure", "function", every=2)
 def test_check_grads(structure, function, dtype):
     """The derivative of what is computed: general matrices perturb entries that are not read."""
     rng = matrices.rng_for("grads", structure)
