@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(config, items):
     seen = collections.defaultdict(dict)  # the values of each parameter, in order
     for item in items:
         mark = item.get_closest_marker("thinned")
-        if mark is None or item.callspec.params.get("path") == "portable":
+        if mark is None or item.get_closest_marker("slow") or item.callspec.params.get("path") == "portable":
             continue
         diagonal = 0
         for name in mark.args:
