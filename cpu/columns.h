@@ -102,9 +102,8 @@ JAXINV_INLINE V load_last_row(const typename V::R* a, int64_t n) {
 template <class E>
 JAXINV_INLINE typename E::Real place_key(typename E::V x, typename E::Index place) {
   using Index = typename E::Index;
-  typedef typename Index::Raw Raw;
   const Index bits = pivot_key_bits(x) & Index(typename E::I(~(2 * E::kPlaces + 1)));
-  return E::Real::from_bits(Index(Raw(Unsigned<Raw>(bits.v) >> 1)) | place);
+  return E::Real::from_bits(Index(typename Index::Raw(bits.v >> 1)) | place);
 }
 
 // The number at a place of a column, in every lane. `index` holds the place in its low bits.
