@@ -1,5 +1,5 @@
 // Algorithm: Hermitian positive definite matrices by the blocked LU of cpu/lu_blocked.h without its pivot search, which
-// is L D Lᴴ; their inverse as Wᴴ W, W = D^(-1/2) L⁻¹ by strips of columns, in register tiles: 4 n³/3 flop.
+// is L D Lᴴ; their inverse as Wᴴ W, W = D^(-1/2) L⁻¹ by strips of columns, in register tiles: n³ flop.
 // Lanes: consecutive columns of one row.
 // n: any. dtypes: those that arithmetic is done in; complex in planar form.
 // Memory: that of cpu/blocked.h and of cpu/triangle_solve.h.

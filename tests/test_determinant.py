@@ -171,7 +171,9 @@ def test_complex_sign_has_modulus_one(dtype):
 
 
 @pytest.mark.unoptimised
-@pytest.mark.parametrize(("n", "dtype"), [(1, "float64"), (3, "complex128"), (8, "complex128")])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("n", (1, 3, 8))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_check_grads(n, dtype):
     a = matrices.well_conditioned((2, n, n), DTYPES[dtype], kappa=3) * np.sqrt(3)
     options = {"modes": ("fwd", "rev"), "eps": 1e-5, "atol": 1e-6 * n, "rtol": 1e-6}

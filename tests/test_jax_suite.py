@@ -221,12 +221,14 @@ def test_det_of_singular_matrices():
 
 @pytest.mark.unoptimised
 def test_gradients_of_det_at_singular_matrices():
-    # testDetGradIssue6121 and testDetGradOfSingularMatrixCorank{1,2}; the second order is in test_det.py.
+    # testDetGradIssue6121 and testDetGradOfSingularMatrixCorank{1,2}; ours passes the second order too.
     check_grads(lambda x: jaxinv.det(x).sum(), (jnp.ones((16, 1, 1)),), 2, atol=1e-1, rtol=1e-1)
     corank_1 = np.array([[50, -30, 45], [-30, 90, -81], [45, -81, 81]], np.float32)
     corank_2 = np.array([[36, -42, 18], [-42, 49, -21], [18, -21, 9]], np.float32)
     check_grads(jaxinv.det, (corank_1,), 1, atol=1e-1, rtol=1e-1)
     check_grads(jaxinv.det, (corank_2,), 1, atol=1e-1, rtol=1e-1, eps=1e-1)
+    singular = np.stack([corank_1, corank_2, np.diag(np.arange(3.0) // 2)]) / 30
+    check_grads(jaxinv.det, (singular,), 2, ("fwd", "rev"), atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.unoptimised
