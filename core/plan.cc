@@ -43,7 +43,7 @@ Plan plan_cpu(Op op, DType dtype, Algorithm algorithm) {
     case Algorithm::kLanes:
       return {algorithm, "Gauss-Jordan with partial pivoting, one matrix per SIMD lane",
               "cpu/inverse_lanes",
-              up_to(inverse_lanes_max(dtype)) +
+              up_to(kInverseLanesMax) +
                   "the lanes of a vector work on as many matrices, no step waits for another"};
     case Algorithm::kColumns:
       return {algorithm, "Gauss-Jordan with partial pivoting, columns in SIMD vectors",
@@ -242,7 +242,7 @@ Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure st
   if (op == Op::kLuFactor || op == Op::kDeterminant) {
     return n <= kLuLanesMax ? Algorithm::kLanes : Algorithm::kBlocked;
   }
-  if (n <= inverse_lanes_max(dtype)) return Algorithm::kLanes;
+  if (n <= kInverseLanesMax) return Algorithm::kLanes;
   return n <= inverse_columns_max(dtype) ? Algorithm::kColumns : Algorithm::kBlocked;
 }
 

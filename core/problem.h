@@ -22,11 +22,9 @@ static constexpr bool is_upper(Structure s) {
   return s == Structure::kPosUpper || s == Structure::kUpper;
 }
 
-// Ranges of n on the CPU. Inverses with one matrix per SIMD lane: above, its row exchanges cost more than the
-// idle lanes of columns (complex numbers fill twice as many vectors).
-constexpr int inverse_lanes_max(DType dtype) {
-  return dtype == DType::kC64 || dtype == DType::kC128 ? 15 : 6;
-}
+// Ranges of n on the CPU. Inverses with one matrix per SIMD lane: above, tiles leave the nearest cache, and the idle
+// lanes of a few matrices cost more than is gained.
+constexpr int kInverseLanesMax = 24;
 // Inverses by columns, the matrix in the near caches: above, blocked.
 constexpr int inverse_columns_max(DType dtype) {
   return dtype == DType::kC64 || dtype == DType::kC128 ? 96 : 128;
@@ -36,7 +34,7 @@ constexpr int kLuLanesMax = 16;
 // Inverses of triangles and positive definite matrices with one matrix per SIMD lane: above, the tile leaves the
 // nearest cache.
 constexpr int triangle_lanes_max(DType dtype) {
-  return dtype == DType::kC64 || dtype == DType::kC128 ? 16 : 32;
+  return dtype == DType::kC64 || dtype == DType::kC128 ? 16 : 16;
 }
 // Triple products in one pass: above, two matrix products.
 constexpr int kTripleProductMax = 32;

@@ -41,13 +41,6 @@ JAXINV_INLINE V broadcast_lane(const typename V::R* p) {
   }
 }
 
-// The other lanes. Opaque: compilers that know this for a comparison turn an AND with memory into a move and a
-// blend.
-template <class Index>
-JAXINV_INLINE Index others_than(Index lane) {
-  return opaque((lane ^ Index(-1)).v);
-}
-
 // W numbers from or to memory, where parts of a complex number stand side by side.
 template <class V>
 JAXINV_INLINE V load_numbers(const typename V::R* p) {
@@ -88,14 +81,6 @@ JAXINV_INLINE void transpose_numbers(V (&x)[V::W]) {
   }
 }
 
-// The last row of an n × n matrix, where n < W: a whole vector would end behind the matrix.
-template <class V>
-JAXINV_INLINE V load_last_row(const typename V::R* a, int64_t n) {
-  typename V::R buffer[2 * V::W * V::kParts] = {};
-  V::load(a + (n * n - V::W) * V::kParts).store(buffer);  // a plain move, whatever the parts
-  return load_numbers<V>(buffer + (V::W - n) * V::kParts);
-}
-
 // What the pivot search compares: the magnitude, its low bits replaced by the place; negative for rows that had
 // their step. One search finds both, and takes the lowest row where entries are nearly the same. Half the exponent,
 // since infinity and NaN are to compare as the large numbers they look like.
@@ -104,24 +89,6 @@ JAXINV_INLINE typename E::Real place_key(typename E::V x, typename E::Index plac
   using Index = typename E::Index;
   const Index bits = pivot_key_bits(x) & Index(typename E::I(~(2 * E::kPlaces + 1)));
   return E::Real::from_bits(Index(typename Index::Raw(bits.v >> 1)) | place);
-}
-
-// The number at a place of a column, in every lane. `index` holds the place in its low bits.
-template <class E>
-JAXINV_INLINE typename E::V take_place(const typename E::R* column, int64_t offset,
-                                       typename E::Index index) {
-  using V = typename E::V;
-#ifdef __AVX2__
-  if constexpr (std::is_same_v<V, RVec<float, 8>> && (E::kVectors == 1 || E::kVectors == 2)) {
-    // Shorter than the way through memory.
-    const V low = permute(V::load(column), index);
-    if constexpr (E::kVectors == 1) return low;
-    const typename E::Index second(8);
-    return select((index & second) == second, permute(V::load(column + 8), index), low);
-  }
-#endif
-  (void)index;
-  return broadcast_lane<V>(column + offset);
 }
 
 // Reads the matrix into columns, before the first step.
@@ -145,21 +112,19 @@ void load_columns(E& e, const typename E::R* a) {
       V x[W];
       JAXINV_UNROLL
       for (int l = 0; l < W; ++l) {
-        x[l] = l > last          ? V(0)
-               : n < W && l == 0 ? load_last_row<V>(a, n)
-                                 : load_numbers<V>(from - l * n * P);
+        x[l] = l > last ? V(0) : load_numbers<V>(from - l * n * P);
       }
       transpose_numbers(x);
       typename V::R* to = e.tile() + j * stride + v * E::kReals;
       JAXINV_UNROLL
       for (int l = 0; l < W; ++l) {
-        if (l < n) x[l].store(to + l * stride);
+        x[l].store(to + l * stride);
       }
     }
   }
 }
 
-// Writes the inverse, each vector as e.finish(x, v) leaves it: entry (k, c) stands in the place of step k, in the
+// Writes the inverse: entry (k, c) stands in the place of step k, in the
 // column of the step of row c. False where an entry is not finite.
 template <class E>
 bool store_columns(E& e, typename E::R* dst) {
@@ -172,33 +137,20 @@ bool store_columns(E& e, typename E::R* dst) {
   JAXINV_UNROLL
   for (int64_t v = 0; v < vectors; ++v) {
     const int64_t* steps = e.step() + v * W;
+    const Real unpower = power_reciprocal(e.power()[v]);
     JAXINV_UNROLL
     for (int64_t block = 0; block < n; block += W) {
       const int64_t j = block && block + W > n ? n - W : block;
       V x[W];
       JAXINV_UNROLL
       for (int l = 0; l < W; ++l) {
-        const int64_t row = j + l < n ? j + l : 0;
-        x[l] = e.finish(V::load(e.tile() + e.step()[n - 1 - row] * stride + v * E::kReals), v);
+        x[l] = V::load(e.tile() + e.step()[n - 1 - j - l] * stride + v * E::kReals) * unpower;
         finite = add_zeros(x[l], finite);
       }
       transpose_numbers(x);
-      if (n < W) {
-        R rows[W * E::kReals], last[4 * E::kReals];
-        JAXINV_UNROLL
-        for (int l = 0; l < W; ++l) x[l].store(rows + l * E::kReals);
-        // Rows in order, each over the end of the one before; the last two in one vector.
-        auto row = [&](int64_t k) { return V::load(rows + e.at()[k] * E::kReals); };
-        JAXINV_UNROLL
-        for (int64_t k = 0; k + 1 < n; ++k) store_numbers(row(k), dst + k * n * P);
-        store_numbers(row(n - 2), last);
-        store_numbers(row(n - 1), last + n * P);
-        V::load(last + (2 * n - W) * P).store(dst + (n * n - W) * P);
-      } else {
-        JAXINV_UNROLL
-        for (int l = 0; l < W; ++l) {
-          if (v * W + l < n) store_numbers(x[l], dst + (steps[l] * n + j) * P);
-        }
+      JAXINV_UNROLL
+      for (int l = 0; l < W; ++l) {
+        if (v * W + l < n) store_numbers(x[l], dst + (steps[l] * n + j) * P);
       }
     }
   }

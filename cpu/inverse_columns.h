@@ -1,15 +1,14 @@
-// Algorithm: Gauss-Jordan with partial pivoting, one matrix at a time. Columns of one or two vectors: one step at a
-// time (cpu/inverse_short_columns.h). Longer ones: panels of four columns, single steps inside the panel, then all of
-// them at once on every other column. Implicit pivoting: rows never move; rows and columns are put in order by the
-// transposes at the load and the store. Nothing is guarded: matrices with unusual pivots or results are done again by
-// inverse_blocked.
+// Algorithm: Gauss-Jordan with partial pivoting, one matrix at a time, in panels of four columns: single steps inside
+// the panel, then all of them at once on every other column. Implicit pivoting: rows never move; rows and columns are
+// put in order by the transposes at the load and the store. Nothing is guarded: matrices with unusual pivots or
+// results are done again by inverse_blocked.
 // Lanes: rows of one column, the last row first.
-// n: above half of the widest vector, to inverse_columns_max. dtypes: all; half types are computed in float32.
+// n: above kInverseLanesMax, to inverse_columns_max. dtypes: all; half types are computed in float32.
 // Memory: a tile of n columns of whole vectors for each matrix of a group (4 KB at n = 32 in float32).
 #pragma once
 
+#include "cpu/columns.h"
 #include "cpu/inverse_blocked.h"
-#include "cpu/inverse_short_columns.h"
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
@@ -18,7 +17,7 @@ constexpr int kColumnPanel = 4;  // more steps at once save loads and stores, bu
 
 // One matrix with columns of kVectors vectors; 0: of as many as n takes.
 template <class V, int kVectors_>
-class LongColumns : public ColumnTypes<V> {
+class Columns : public ColumnTypes<V> {
  public:
   using typename ColumnTypes<V>::R;
   using typename ColumnTypes<V>::I;
@@ -30,8 +29,8 @@ class LongColumns : public ColumnTypes<V> {
   static constexpr int kGroup = 2;   // matrices that take turns
   static constexpr I kPlaces = 127;  // the low bits of a pivot key
 
-  LongColumns() = default;
-  LongColumns(int64_t n, void* scratch) : n_(n), vectors_((n + W - 1) / W) {
+  Columns() = default;
+  Columns(int64_t n, void* scratch) : n_(n), vectors_((n + W - 1) / W) {
     tile_ = static_cast<R*>(scratch);
     factors_ = tile_ + n * stride();
     pivots_ = factors_ + kColumnPanel * stride();
@@ -43,7 +42,8 @@ class LongColumns : public ColumnTypes<V> {
       V(1).store(pivots_ + v * kReals);
       power_[v] = Real(R(1));
     }
-    for (int64_t p = 0; p < vectors() * W; ++p) step_[p] = 0;  // as in ShortColumns
+    for (int64_t p = 0; p < vectors() * W; ++p)
+      step_[p] = 0;  // NaN may keep a row from ever being a pivot
   }
   static size_t bytes(int64_t n) {
     const size_t vectors = (n + W - 1) / W;
@@ -62,7 +62,6 @@ class LongColumns : public ColumnTypes<V> {
   JAXINV_INLINE Index* place() const { return place_; }
   JAXINV_INLINE int64_t* at() const { return at_; }
   JAXINV_INLINE int64_t* step() const { return step_; }
-  JAXINV_INLINE V finish(V x, int64_t v) const { return x * power_reciprocal(power_[v]); }
 
  private:
   int64_t n_, vectors_;
@@ -93,7 +92,7 @@ JAXINV_INLINE void eliminate_column(const E& state, int64_t k, int64_t c) {
   int64_t at = best.bits().v[0] & E::kPlaces;
   at = at < e.n() ? at : 0;  // of NaN
   const int64_t offset = E::offset(at);
-  const V pivot = take_place<E>(column, offset, best.bits()), inverse = usual_reciprocal(pivot);
+  const V pivot = broadcast_lane<V>(column + offset), inverse = usual_reciprocal(pivot);
   // The pivot row is divided by the pivot but for its power of two, which the store makes good: that factor lies in
   // (1/2, 1], and multiplying by it is adding a multiple of the row, as it is for the other rows.
   const Real power = power_part(pivot);
@@ -191,7 +190,7 @@ void eliminate_panel(const E* group, int count, int64_t k) {
 }
 
 template <class V, int kVectors>
-JAXINV_INLINE void eliminate(const LongColumns<V, kVectors>* group, int count) {
+JAXINV_INLINE void eliminate(const Columns<V, kVectors>* group, int count) {
   const int64_t n = group[0].n();
   int64_t k = 0;
   for (; k + 4 <= n; k += 4) eliminate_panel<4>(group, count, k);
@@ -200,12 +199,19 @@ JAXINV_INLINE void eliminate(const LongColumns<V, kVectors>* group, int count) {
   if (n - k == 1) eliminate_panel<1>(group, count, k);
 }
 
-// Inverts matrices begin … end − 1 by eliminations `group`; `begin_again` sets up those whose memory was used.
-template <class S, class E, class Begin>
-JAXINV_INLINE void inverse_by_columns(const InverseProblem& p, int64_t begin, int64_t end,
-                                      E (&group)[E::kGroup], typename E::R* staging, void* scratch,
-                                      Begin&& begin_again) {
+template <class S, class V, int kVectors>
+void inverse_columns_of(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
+  using E = Columns<V, kVectors>;
+  using R = typename V::R;
   const int64_t reals = p.n * p.n * E::P;
+  const size_t bytes = E::bytes(p.n);
+  char* memory = static_cast<char*>(scratch);
+  R* staging = reinterpret_cast<R*>(memory + E::kGroup * bytes);
+  E group[E::kGroup];
+  auto set_up = [&] {
+    for (int g = 0; g < E::kGroup; ++g) group[g] = E(p.n, memory + g * bytes);
+  };
+  set_up();
   for (int64_t index = begin; index < end; index += E::kGroup) {
     const int count = end - index < E::kGroup ? int(end - index) : E::kGroup;
     for (int g = 0; g < count; ++g) {
@@ -214,7 +220,7 @@ JAXINV_INLINE void inverse_by_columns(const InverseProblem& p, int64_t begin, in
     eliminate(group, count);
     unsigned unusual = 0;
     for (int g = 0; g < count; ++g) {
-      typename E::R* x = group_out<S, 1>(p.x, index + g, index + g + 1, reals, staging);
+      R* x = group_out<S, 1>(p.x, index + g, index + g + 1, reals, staging);
       if (!store_columns(group[g], x) || !usual_pivots(group[g])) {
         unusual |= 1u << g;
         continue;
@@ -227,73 +233,18 @@ JAXINV_INLINE void inverse_by_columns(const InverseProblem& p, int64_t begin, in
         // It takes all of the scratch memory.
         if (unusual >> g & 1) inverse_blocked<S>(p, index + g, scratch, nullptr);
       }
-      begin_again();
-    }
-  }
-}
-
-template <class S, class V, int kVectors>
-void inverse_long_columns(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  using E = LongColumns<V, kVectors>;
-  const size_t bytes = E::bytes(p.n);
-  char* memory = static_cast<char*>(scratch);
-  E group[E::kGroup];
-  auto begin_again = [&] {
-    for (int g = 0; g < E::kGroup; ++g) group[g] = E(p.n, memory + g * bytes);
-  };
-  begin_again();
-  inverse_by_columns<S>(p, begin, end, group,
-                        reinterpret_cast<typename V::R*>(memory + E::kGroup * bytes), scratch,
-                        begin_again);
-}
-
-template <class S, class V, int kN>
-void inverse_short_columns(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  ShortColumns<V, kN> group[ShortColumns<V, kN>::kGroup];
-  inverse_by_columns<S>(p, begin, end, group, static_cast<typename V::R*>(scratch), scratch, [] {});
-}
-
-// The short columns of n = kFirst, kFirst + 1, ...; false where none of these is n.
-template <class S, class V, int kFirst, int... kPlus>
-JAXINV_INLINE bool short_columns(const InverseProblem& p, int64_t begin, int64_t end, void* scratch,
-                                 std::integer_sequence<int, kPlus...>) {
-  return ((p.n == kFirst + kPlus &&
-           (inverse_short_columns<S, V, kFirst + kPlus>(p, begin, end, scratch), true)) ||
-          ...);
-}
-
-// Vectors of half the width where a column would leave half of one empty; kWidest for those of the machine.
-template <class S, int W, bool kWidest>
-void inverse_columns_wide(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  using V = Value<typename Storage<S>::R, W, Storage<S>::kParts>;
-  constexpr int kLanes = inverse_lanes_max(kDType<S>);
-  if constexpr (W / 2 > kLanes) {
-    if (2 * p.n <= W) return inverse_columns_wide<S, W / 2, false>(p, begin, end, scratch);
-  }
-  constexpr int kFirst = W / 2 > kLanes ? W / 2 + 1 : kLanes + 1;
-  constexpr int kLast = kWidest ? kShortColumnsMax<V> : W;
-  if constexpr (kFirst <= kLast) {
-    if (short_columns<S, V, kFirst>(p, begin, end, scratch,
-                                    std::make_integer_sequence<int, kLast - kFirst + 1>{})) {
-      return;
-    }
-  }
-  if constexpr (kWidest) {
-    switch ((p.n + W - 1) / W) {
-      case 3:
-        return inverse_long_columns<S, V, 3>(p, begin, end, scratch);
-      case 4:
-        return inverse_long_columns<S, V, 4>(p, begin, end, scratch);
-      default:
-        return inverse_long_columns<S, V, 0>(p, begin, end, scratch);
+      set_up();
     }
   }
 }
 
 template <class S>
 void inverse_columns(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  inverse_columns_wide<S, kVectorBytes / int(sizeof(typename Storage<S>::R)), true>(p, begin, end,
-                                                                                    scratch);
+  using R = typename Storage<S>::R;
+  constexpr int W = kVectorBytes / int(sizeof(R));
+  using V = Value<R, W, Storage<S>::kParts>;
+  if ((p.n + W - 1) / W == 4) return inverse_columns_of<S, V, 4>(p, begin, end, scratch);
+  inverse_columns_of<S, V, 0>(p, begin, end, scratch);
 }
 
 // Bytes of scratch for one worker.
@@ -301,7 +252,7 @@ template <class S>
 size_t inverse_columns_scratch(int64_t n) {
   using R = typename Storage<S>::R;
   constexpr int P = Storage<S>::kParts;
-  using E = LongColumns<Value<R, kVectorBytes / int(sizeof(R)), P>, 0>;
+  using E = Columns<Value<R, kVectorBytes / int(sizeof(R)), P>, 0>;
   size_t own = E::kGroup * E::bytes(n) + sizeof(R) * P * n * n;
   size_t blocked = inverse_blocked_scratch<S>(n);
   return own > blocked ? own : blocked;

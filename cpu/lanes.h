@@ -142,15 +142,15 @@ constexpr int matrix_of_lane(int lane, int64_t reals) {
   return fills_lane<R, W>(reals) ? lane % 4 * (W / 4) + lane / 4 : lane;
 }
 
-// tile[e] = element e of W matrices of `reals` reals standing one after another at `src`.
-template <class R, int W>
-JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile) {
+// Element e of W matrices of `reals` reals standing one after another at `src` to tile + place(e).
+template <class R, int W, class Place>
+JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile, Place&& place) {
   using V = RVec<R, W>;
-  if (reals == 1) return V::load(src).store(tile);
+  if (reals == 1) return V::load(src).store(tile + place(0));
   if (reals == 2) {
     const typename V::Raw low = V::load(src).v, high = V::load(src + W).v;
-    V(every_second<0>(low, high)).store(tile);
-    V(every_second<1>(low, high)).store(tile + W);
+    V(every_second<0>(low, high)).store(tile + place(0));
+    V(every_second<1>(low, high)).store(tile + place(1));
     return;
   }
   if constexpr (fills_lane<R, W>(4)) {  // clang checks the shuffles of what never runs, too
@@ -160,7 +160,7 @@ JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile) {
       for (int i = 0; i < 4; ++i) v[i] = V::load(src + i * W).v;
       transpose_lanes<W>(v);
       JAXINV_UNROLL
-      for (int e = 0; e < 4; ++e) V(v[e]).store(tile + e * W);
+      for (int e = 0; e < 4; ++e) V(v[e]).store(tile + place(e));
       return;
     }
   }
@@ -172,14 +172,20 @@ JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile) {
         for (int lane = 0; lane < W; ++lane) v[lane] = V::load(src + lane * reals + e).v;
         transpose<W>(v);
         JAXINV_UNROLL
-        for (int i = 0; i < W; ++i) V(v[i]).store(tile + (e + i) * W);
+        for (int i = 0; i < W; ++i) V(v[i]).store(tile + place(e + i));
       },
       [&](int64_t e) {
         typename V::Raw v{};
         JAXINV_UNROLL
         for (int lane = 0; lane < W; ++lane) v[lane] = src[lane * reals + e];
-        V(v).store(tile + e * W);
+        V(v).store(tile + place(e));
       });
+}
+
+// tile[e] = element e of each.
+template <class R, int W>
+JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile) {
+  load_lanes<R, W>(src, reals, tile, [](int64_t e) { return e * W; });
 }
 
 // The way back.

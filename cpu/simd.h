@@ -112,6 +112,7 @@ struct CVec {
   }
   JAXINV_INLINE CVec operator*(Real b) const { return {re * b, im * b}; }
   JAXINV_INLINE CVec operator-() const { return {-re, -im}; }
+  JAXINV_INLINE CVec opaque() const { return {re.opaque(), im.opaque()}; }
   JAXINV_INLINE static CVec load(const R* p) { return {Real::load(p), Real::load(p + W)}; }
   JAXINV_INLINE void store(R* p) const {
     re.store(p);
@@ -277,16 +278,16 @@ template <class R, int W>
 JAXINV_INLINE RVec<R, W> power_part(CVec<R, W> x) {
   return power_part(select(abs(x.re) > abs(x.im), x.re, x.im));
 }
-// 1/x for a power of two, as power_part gives them: exact.
+// 1/x for a power of two, as power_part gives them: exact. What the sign borrows goes back to it.
 template <class R, int W>
 JAXINV_INLINE RVec<R, W> power_reciprocal(RVec<R, W> x) {
   using V = RVec<R, W>;
   constexpr int kMantissa = sizeof(R) == 4 ? 23 : 52;
   constexpr typename V::I kTwice = (sizeof(R) == 4 ? typename V::I(254) : typename V::I(2046))
                                    << kMantissa;
-  constexpr typename V::I kSign = typename V::I(1) << (8 * sizeof(R) - 1);
-  const typename V::Index sign = x.bits() & typename V::Index(kSign);
-  return V::from_bits((typename V::Index(kTwice) - (x.bits() ^ sign)) | sign);
+  using Unsigned = std::make_unsigned_t<typename V::I>;
+  using Bits = typename RawVector<Unsigned, W>::type;
+  return V::from_bits(typename V::Index::Raw(Bits(Unsigned(kTwice) - Bits(x.v))));
 }
 // x p − 1, rounded once.
 template <class R, int W>
