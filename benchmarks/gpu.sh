@@ -42,11 +42,14 @@ try "tests" tests.log 200 $python -m pytest -q -n4 tests/test_inverse.py tests/t
   tests/test_batch_invariance.py tests/test_determinant.py tests/test_derivatives.py tests/test_transforms.py
 
 if tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null); then
-  tests/cpp/gpu/build.sh "$out/program"
-  for check in memcheck racecheck synccheck; do
-    try "compute-sanitizer $check" "$check.log" 60 "$tool" --tool "$check" --error-exitcode 9 "$out/program" 1
+  for part in kernels systems; do
+    tests/cpp/gpu/build.sh "$out/program" "tests/cpp/cuda_${part}_test.cc"
+    for check in memcheck racecheck synccheck; do
+      try "compute-sanitizer $check of $part" "$check-$part.log" 60 \
+        "$tool" --tool "$check" --error-exitcode 9 "$out/program" 1
+    done
+    rm "$out/program"
   done
-  rm "$out/program"
 else
   failed+=("compute-sanitizer is not installed")
 fi

@@ -112,20 +112,52 @@ Plan plan_cpu(Op op, DType dtype, Structure structure, Algorithm algorithm) {
   }
 }
 
-// Of all devices that CUDA kernels are compiled for: sm_75.
-constexpr int64_t kSmallestSharedBytes = 64 << 10;
 int block_max(DType dtype, int64_t shared_bytes) {
   return inverse_block_max(arithmetic_bytes(dtype), shared_bytes);
 }
 
-Plan plan_cuda(Op op, DType dtype, Structure structure, Algorithm algorithm) {
-  if (structure != Structure::kGeneral) {
+// By one team of threads a matrix in shared memory, or not at all: all but products and inverses of what has no
+// structure.
+bool is_system(Op op, Structure structure) {
+  return structure != Structure::kGeneral || (op != Op::kInverse && op != Op::kTripleProduct);
+}
+
+Plan plan_cuda_system(Op op, DType dtype, Structure structure, Algorithm algorithm) {
+  const int max = system_max(arithmetic_bytes(dtype));
+  if (algorithm == Algorithm::kPortable) {
+    const bool never = is_triangular(structure) && op != Op::kInverse && op != Op::kSolve;
     return {algorithm, "portable", "XLA",
-            "jaxinv has CUDA kernels of general matrices only so far"};
+            never ? "a triangle is solved with as it is"
+                  : above(max) +
+                        "64 KB of shared memory, which every device has, do not hold the "
+                        "matrix; XLA's matrix products do most of the work"};
   }
-  if (op != Op::kInverse && op != Op::kTripleProduct) {
-    return {algorithm, "portable", "XLA", "jaxinv has CUDA kernels for inverses only so far"};
+  const bool inverse = op == Op::kInverse, pos = is_pos(structure);
+  const std::string factors = pos ? "L D Lᴴ without pivoting" : "LU with partial pivoting";
+  const std::string what = op == Op::kLuSolve || is_triangular(structure) ? "substitution"
+                           : inverse          ? "L D Lᴴ, inverse of L, and their product"
+                           : op == Op::kSolve ? factors + " and substitution"
+                                              : factors;
+  const char* kernel = inverse                                  ? "cuda/inverse_triangle"
+                       : op == Op::kSolve || op == Op::kLuSolve ? "cuda/solve"
+                                                                : "cuda/lu";
+  if (algorithm == Algorithm::kWarp) {
+    return {algorithm, what + ", one matrix per warp or part of one", kernel,
+            up_to(kWarpMax) + "no step waits for other warps, the matrix stays in shared memory"};
   }
+  return {algorithm, what + ", one matrix per block of threads", kernel,
+          up_to(max) + "64 KB of shared memory, which every device has, hold the matrix"};
+}
+
+Algorithm algorithm_cuda_system(Op op, int64_t n, DType dtype, Structure structure) {
+  const bool triangular = is_triangular(structure);
+  if (triangular && op != Op::kInverse && op != Op::kSolve) return Algorithm::kPortable;
+  if (n > system_max(arithmetic_bytes(dtype))) return Algorithm::kPortable;
+  return n <= kWarpMax ? Algorithm::kWarp : Algorithm::kBlock;
+}
+
+Plan plan_cuda(Op op, DType dtype, Structure structure, Algorithm algorithm) {
+  if (is_system(op, structure)) return plan_cuda_system(op, dtype, structure, algorithm);
   if (op == Op::kTripleProduct) {
     switch (algorithm) {
       case Algorithm::kThread:
@@ -168,9 +200,8 @@ Plan plan_cuda(Op op, DType dtype, Structure structure, Algorithm algorithm) {
 
 Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, Structure structure,
                          const DeviceLimits& limits) {
-  if (structure != Structure::kGeneral) return Algorithm::kPortable;
+  if (is_system(op, structure)) return algorithm_cuda_system(op, n, dtype, structure);
   const bool inverse = op == Op::kInverse;
-  if (!inverse && op != Op::kTripleProduct) return Algorithm::kPortable;
   if (n <= (inverse ? inverse_thread_max(dtype) : kTripleProductThreadMax)) {
     return Algorithm::kThread;
   }

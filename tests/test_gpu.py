@@ -26,12 +26,13 @@ def gpu() -> None:
         missing("cuda", f"jax computes on {jax.default_backend()}")
 
 
-def test_kernels_from_c(tmp_path):
-    """tests/cpp/cuda_kernels_test.cc, elsewhere on the emulator; benchmarks/gpu.sh sanitises it."""
+@pytest.mark.parametrize("test", ["cuda_kernels_test", "cuda_systems_test"])
+def test_kernels_from_c(test, tmp_path):
+    """tests/cpp/`test`.cc, elsewhere on the emulator; benchmarks/gpu.sh sanitises both."""
     if not shutil.which("nvcc"):
         missing("cuda-compile", "nvcc is not on the PATH")
     program = tmp_path / "program"
-    command = [ROOT / "tests/cpp/gpu/build.sh", str(program)]
+    command = [ROOT / "tests/cpp/gpu/build.sh", str(program), f"tests/cpp/{test}.cc"]
     done = subprocess.run(command, env={**os.environ, "CXX": find_compiler()}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert run(program, "3", timeout=300) == "0 failures\n"
