@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything there is to do with a GPU at hand, in under nine minutes: build, tests, compute-sanitizer, CUDA graphs,
+# Everything there is to do with a GPU at hand, in about ten minutes: build, tests, compute-sanitizer, CUDA graphs,
 # benchmark against every peer. Needs nvcc, Python 3.11 or later with jax[cuda], pip, cmake and ninja; PyTorch and
 # CuPy are measured where they are installed.
 #
