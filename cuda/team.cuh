@@ -62,10 +62,8 @@ struct Team {
     int row, column, down, across;
   };
   __device__ __forceinline__ Places places(int columns) const {
-    const int lanes = is_block() ? kWarpSize : size;
-    int across = 1, shift = 0;
-    for (; across < columns && across < lanes; across *= 2) ++shift;
-    return {rank >> shift, rank & (across - 1), size >> shift, across};
+    const int shift = min(32 - __clz(columns - 1), 32 - __clz(lanes() - 1));
+    return {rank >> shift, rank & ((1 << shift) - 1), size >> shift, 1 << shift};
   }
 
   // put(i, j, get(i, j)) for rows × columns places, neighbours of a row by neighbouring threads, a few under way at
@@ -127,12 +125,17 @@ struct Team {
         row = other > best ? i : row;
         best = max(other, best);
       }
+      if (lanes() == kWarpSize) {
+        const auto largest = group_max<kWarpSize>(best);
+        row = -group_max<kWarpSize>(best == largest ? -row : -n);
+      } else {
 #pragma unroll 1
-      for (int lanes = this->lanes() / 2; lanes > 0; lanes /= 2) {
-        const auto other = shuffle_xor(best, lanes);
-        const int other_row = shuffle_xor(row, lanes);
-        row = other > best ? other_row : other == best ? min(row, other_row) : row;
-        best = max(other, best);
+        for (int lanes = size / 2; lanes > 0; lanes /= 2) {
+          const auto other = shuffle_xor(best, lanes);
+          const int other_row = shuffle_xor(row, lanes);
+          row = other > best ? other_row : other == best ? min(row, other_row) : row;
+          best = max(other, best);
+        }
       }
     }
     if (!is_block()) return row;

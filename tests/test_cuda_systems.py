@@ -41,6 +41,12 @@ def test_systems_of_more_sizes_on_many_schedules_and_every_barrier_is_needed(pro
         _shows(program, place)
 
 
+@pytest.mark.slow
+def test_systems_without_reductions_in_one_instruction(tmp_path):
+    """As on sm_75: by shuffles."""
+    assert run(_build(tmp_path, ["-DJAXINV_NO_REDUX"]), "2") == "0 failures\n"
+
+
 @pytest.mark.sanitisers
 def test_systems_with_address_and_undefined_behaviour_sanitisers(tmp_path):
     flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
