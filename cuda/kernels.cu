@@ -94,8 +94,7 @@ template void launch_inverse_block<JAXINV_VALUE>(const InverseProblem&, const Co
 template void launch_inverse_grid<JAXINV_VALUE>(const InverseProblem&, const Context&, int);
 template void launch_inverse_triangle<JAXINV_VALUE>(const InverseProblem&, const Context&);
 template void launch_lu<JAXINV_VALUE>(const LuProblem&, const Context&);
-template void launch_lu_solve<JAXINV_VALUE>(const LuSolveProblem&, const Context&);
-template void launch_solve<JAXINV_VALUE>(const SolveProblem&, const Context&);
+template void launch_solve<JAXINV_VALUE>(const SolveProblem&, const Context&, const int32_t*);
 template void launch_triple_product_thread<JAXINV_VALUE>(const TripleProductProblem&,
                                                          const Context&);
 template void launch_triple_product_warp<JAXINV_VALUE>(const TripleProductProblem&, const Context&);

@@ -21,10 +21,10 @@ template <class V>
 void launch_inverse_triangle(const InverseProblem& problem, const Context& context);
 template <class V>
 void launch_lu(const LuProblem& problem, const Context& context);
+// With a permutation: by the factors that stand in the place of the matrix.
 template <class V>
-void launch_lu_solve(const LuSolveProblem& problem, const Context& context);
-template <class V>
-void launch_solve(const SolveProblem& problem, const Context& context);
+void launch_solve(const SolveProblem& problem, const Context& context,
+                  const int32_t* permutation = nullptr);
 template <class V>
 void launch_triple_product_thread(const TripleProductProblem& problem, const Context& context);
 template <class V>

@@ -91,7 +91,9 @@ void launch(const LuSolveProblem& p, const Context& context) {
   if (algorithm(Backend::kCuda, Op::kLuSolve, p.n, p.dtype, p.structure) == Algorithm::kPortable) {
     no_kernel("solution by factors", p.n);
   }
-  with_arithmetic(p.dtype, [&](auto v) { launch_lu_solve<decltype(v)>(p, context); });
+  const SolveProblem q{
+      p.dtype, Structure::kGeneral, p.transpose, p.n, p.columns, p.batch, p.lu, p.b, p.x, nullptr};
+  with_arithmetic(p.dtype, [&](auto v) { launch_solve<decltype(v)>(q, context, p.permutation); });
 }
 
 void launch(const SolveProblem& p, const Context& context) {

@@ -30,7 +30,6 @@ __device__ __forceinline__ void solve_part(const Team& team, const System<V>& s,
                                            typename Parts<V>::Real power,
                                            const Substitutions& how) {
   const int n = s.n;
-  auto read = [&](View<V> t) { return how.transposed ? View<V>{t.at, t.column, t.row} : t; };
   const int64_t most = max(min(columns, int64_t(kSystemPart)), int64_t(1));
 #pragma unroll 1
   for (int64_t first = part * kSystemPart; first < part * kSystemPart + most;
@@ -42,11 +41,14 @@ __device__ __forceinline__ void solve_part(const Team& team, const System<V>& s,
         [&](int i, int j) { return b[(how.gather ? s.rows[i] : i) * columns + first + j]; },
         [&](int i, int j, V y) { s.tile[i * width + j] = y; });
     team.sync();
-    const View<V> y = {s.tile, width, 1}, last = {s.tile + (n - 1) * width, -width, 1};
-    substitute(team, n, width, read(s.lower()), how.forward_divided ? s.divisions : nullptr, 1, y);
-    if (how.backward) {
-      substitute(team, n, width, read(s.upper()),
-                 how.forward_divided ? nullptr : s.divisions + (n - 1), -1, last);
+    // Forward from the first row on, then backward, which is forward from the last one on.
+#pragma unroll 1
+    for (int pass = 0; pass <= how.backward; ++pass) {
+      const View<V> t = pass ? s.upper() : s.lower();
+      const int start = pass ? n - 1 : 0, next = pass ? -1 : 1;
+      substitute<V>(team, n, width, how.transposed ? View<V>{t.at, t.column, t.row} : t,
+                    how.forward_divided == (pass == 0) ? s.divisions + start : nullptr, next,
+                    {s.tile + start * width, next * width, 1});
     }
     if (mine) {
       auto get = [&](int i, int j) {
@@ -60,32 +62,35 @@ __device__ __forceinline__ void solve_part(const Team& team, const System<V>& s,
   }
 }
 
+// permutation: of the factors that stand in the place of a; null where a itself does.
 template <class V>
-__global__ void __launch_bounds__(kTeamThreads, 1) solve(SolveProblem p) {
+__global__ void __launch_bounds__(kTeamThreads, 1)
+    solve(SolveProblem p, const int32_t* permutation) {
   using R = typename Parts<V>::Real;
   const Team team(int(p.n));
   const System<V> s(team, p.n, tile_columns(p.columns));
   const int n = s.n;
   const bool positive = is_pos(p.structure), triangle = is_triangular(p.structure);
-  const bool upper = is_upper(p.structure);
-  // In shared memory stands op(a), a triangle of it as a lower one. The transpose of a Hermitian matrix is its
-  // conjugate.
-  const Entries entries = {p.structure, positive ? upper : p.transpose,
+  const bool upper = is_upper(p.structure), factored = permutation;
+  const bool transposed_factors = factored && p.transpose;
+  // In shared memory stands op(a), a triangle of it as a lower one; or the factors as they are. The transpose of a
+  // Hermitian matrix is its conjugate.
+  const Entries entries = {p.structure, positive ? upper : p.transpose && !factored,
                            triangle && upper != p.transpose, positive && upper != p.transpose};
-  const Substitutions how = {true, triangle, triangle, !triangle, false};
+  const Substitutions how = {!transposed_factors, triangle || transposed_factors,
+                             triangle || transposed_factors, !triangle, transposed_factors};
   const int64_t parts = parts_of(p.columns);
   team.for_each(p.batch * parts, [&](int64_t task, bool mine) {
     const int64_t index = task / parts, part = task - index * parts;
-    s.number_rows(team, entries.reversed);
-    const Seen<R> seen =
-        team.gather(s.load(team, static_cast<const V*>(p.a) + index * n * n, entries));
-    const int shift = triangle ? 0 : scalar::Range<R>::shift(seen.size);
+    Seen<R> seen = s.load(team, static_cast<const V*>(p.a) + index * n * n, entries);
+    s.number_rows(team, entries.reversed, factored ? permutation + index * n : nullptr);
+    if (!factored) seen = team.gather(seen);
+    const int shift = triangle || factored ? 0 : scalar::Range<R>::shift(seen.size);
     const R power = scalar::Range<R>::power(shift);
     if (shift) s.scale(team, entries, power);
     team.sync();
-    int info;
-    if (triangle) {
-      info = seen.column < n ? seen.column + 1 : 0;
+    int info = triangle && seen.column < n ? seen.column + 1 : 0;
+    if (triangle || factored) {
       s.divide_by_diagonal(team);
     } else {
       info = s.factor(team, positive).info;
@@ -98,33 +103,9 @@ __global__ void __launch_bounds__(kTeamThreads, 1) solve(SolveProblem p) {
 }
 
 template <class V>
-__global__ void __launch_bounds__(kTeamThreads, 1) lu_solve(LuSolveProblem p) {
-  const Team team(int(p.n));
-  const System<V> s(team, p.n, tile_columns(p.columns));
-  const int n = s.n;
-  const Entries entries = {Structure::kGeneral, false, false, false};
-  const Substitutions how = {!p.transpose, p.transpose, p.transpose, true, p.transpose};
-  const int64_t parts = parts_of(p.columns);
-  team.for_each(p.batch * parts, [&](int64_t task, bool mine) {
-    const int64_t index = task / parts, part = task - index * parts;
-    s.load(team, static_cast<const V*>(p.lu) + index * n * n, entries);
-#pragma unroll 1
-    for (int i = team.rank; i < n; i += team.size) s.rows[i] = p.permutation[index * n + i];
-    team.sync();
-    s.divide_by_diagonal(team);
-    const int64_t right = index * n * p.columns;
-    solve_part(team, s, static_cast<const V*>(p.b) + right, static_cast<V*>(p.x) + right, p.columns,
-               part, mine, false, typename Parts<V>::Real(1), how);
-  });
-}
-
-template <class V>
-void launch_solve(const SolveProblem& p, const Context& context) {
-  launch_teams<V>(solve<V>, p, p.batch * parts_of(p.columns), tile_columns(p.columns), context);
-}
-template <class V>
-void launch_lu_solve(const LuSolveProblem& p, const Context& context) {
-  launch_teams<V>(lu_solve<V>, p, p.batch * parts_of(p.columns), tile_columns(p.columns), context);
+void launch_solve(const SolveProblem& p, const Context& context, const int32_t* permutation) {
+  launch_teams<V>(solve<V>, p, p.batch * parts_of(p.columns), tile_columns(p.columns), context,
+                  permutation);
 }
 
 }  // namespace jaxinv::cuda

@@ -167,9 +167,12 @@ struct System {
     });
     return seen;
   }
-  __device__ __forceinline__ void number_rows(const Team& team, bool reversed) const {
+  __device__ __forceinline__ void number_rows(const Team& team, bool reversed,
+                                              const int32_t* permutation = nullptr) const {
 #pragma unroll 1
-    for (int i = team.rank; i < n; i += team.size) rows[i] = reversed ? n - 1 - i : i;
+    for (int i = team.rank; i < n; i += team.size) {
+      rows[i] = permutation ? permutation[i] : reversed ? n - 1 - i : i;
+    }
   }
   // Multiplies what load brought in; the same threads the same numbers.
   __device__ __forceinline__ void scale(const Team& team, const Entries& entries, R power) const {

@@ -150,20 +150,21 @@ struct Team {
 };
 
 // Launches `kernel` with a team for each of `count` problems of n × n matrices with so many columns beside them.
-template <class V, class Problem>
-void launch_teams(void (*kernel)(Problem), const Problem& p, int64_t count, int64_t columns,
-                  const Context& context) {
+template <class V, class Problem, class... Others>
+void launch_teams(void (*kernel)(Problem, Others...), const Problem& p, int64_t count,
+                  int64_t columns, const Context& context, Others... others) {
   static_assert(sizeof(TeamShared<typename Parts<V>::Real>) <= kSystemHead);
   const int size = system_threads(p.n);
   const int64_t bytes = system_bytes(p.n, columns, sizeof(V));
   if (size > kWarpSize) {
-    return launch_kernel(kernel, blocks_for(count, 1), size, kSystemHead + bytes, context, p);
+    return launch_kernel(kernel, blocks_for(count, 1), size, kSystemHead + bytes, context, p,
+                         others...);
   }
   const int64_t per_warp = kWarpSize / size;
   int warps = 4;
   while (warps > 1 && warps * per_warp * bytes > int64_t(kSharedDefault)) warps /= 2;
   launch_kernel(kernel, blocks_for(count, warps * per_warp), warps * kWarpSize,
-                warps * per_warp * bytes, context, p);
+                warps * per_warp * bytes, context, p, others...);
 }
 
 }  // namespace jaxinv::cuda
