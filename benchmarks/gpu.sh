@@ -39,7 +39,8 @@ export JAXINV_REQUIRE=cuda,cuda-compile JAX_PLATFORMS=cuda
 try "CUDA graphs, large batches, C++ tests" gpu.log 120 $python -m pytest -q -n0 tests/test_gpu.py -k "not metal"
 try "Metal kernels as CUDA" metal.log 150 $python -m pytest -q -n4 tests/test_gpu.py -k metal
 try "tests" tests.log 200 $python -m pytest -q -n4 tests/test_inverse.py tests/test_singular.py \
-  tests/test_batch_invariance.py tests/test_determinant.py tests/test_derivatives.py tests/test_transforms.py
+  tests/test_batch_invariance.py tests/test_determinant.py tests/test_derivatives.py tests/test_transforms.py \
+  tests/test_solve.py tests/test_det.py tests/test_structures.py
 
 if tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null); then
   for part in kernels systems; do

@@ -72,7 +72,11 @@ from jax import numpy as jnp
 @jax.jit
 def step(a):
     x = jaxinv.inv(a)
-    return x, jax.grad(lambda a: jnp.sum(jaxinv.inv(a) ** 2))(a), jaxinv.inv_slogdet(x).logabsdet
+    pos = a @ jnp.swapaxes(a, 1, 2) + jnp.eye(a.shape[-1])
+    systems = jaxinv.solve(a, a[..., :2]), jaxinv.solve(pos, a, assume_a="pos"), jaxinv.det(a)
+    structured = jaxinv.inv(pos, assume_a="pos"), jaxinv.inv(pos, assume_a="lower triangular")
+    derivative = jax.grad(lambda a: jnp.sum(jaxinv.inv(a) ** 2))(a)
+    return x, derivative, jaxinv.inv_slogdet(x).logabsdet, *systems, *structured
 
 for n in (3, 8, 17, 32):
     a = jnp.asarray(np.random.default_rng(n).standard_normal((1000, n, n)), jnp.float32)
