@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kTeamThreads, 1)
                              triangle || transposed_factors, !triangle, transposed_factors};
   const int64_t parts = parts_of(p.columns);
   team.for_each(p.batch * parts, [&](int64_t task, bool mine) {
-    const int64_t index = task / parts, part = task - index * parts;
+    const int64_t index = parts == 1 ? task : task / parts, part = task - index * parts;
     Seen<R> seen = s.load(team, static_cast<const V*>(p.a) + index * n * n, entries);
     s.number_rows(team, entries.reversed, factored ? permutation + index * n : nullptr);
     if (!factored) seen = team.gather(seen);

@@ -138,7 +138,10 @@ struct Team {
         }
       }
     }
-    if (!is_block()) return row;
+    if (!is_block()) {
+      __syncwarp();  // shuffles order no memory, though on the emulator they do
+      return row;
+    }
     int32_t& found = shared_memory<TeamShared<R>>().row;
     if (rank == 0) found = row;
     sync();
