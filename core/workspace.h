@@ -1,4 +1,4 @@
-// Memory that CUDA kernels of the large sizes need, and the sizes of panels that it follows from: plain numbers,
+// Memory that CUDA kernels of blocks and teams need, and the sizes of panels that it follows from: plain numbers,
 // asked for also where there is no device. `bytes`: of a number in arithmetic.
 #pragma once
 

@@ -22,14 +22,7 @@ void with_arithmetic(DType dtype, F&& f) {
   }
 }
 
-// Of the device that is launched on.
-DeviceLimits limits() {
-  int device, shared_bytes;
-  check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-        "asking for the shared memory");
-  return {shared_bytes};
-}
+DeviceLimits limits() { return {device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)}; }
 
 [[noreturn]] void no_kernel(const char* op, int64_t n) {
   throw std::invalid_argument("no CUDA kernel for the " + std::string(op) +

@@ -201,8 +201,28 @@ void test_triple_product(const Type& type, int64_t n, int64_t batch, int flags, 
   }
 }
 
+// Calls of one program: all are prepared before the first runs, and each needs more shared memory than a kernel gets
+// without asking.
+void test_two_sizes() {
+  const int largest = system_max(4), sizes[] = {largest, largest - 6};
+  Buffer a(kTypes[2], largest * largest, 0), mantissa(kTypes[2], 1, 0);
+  Integers exponent(1);
+  for (bool prepare : {true, false}) {
+    for (int n : sizes) {
+      for (int i = 0; i < n * n; ++i) a.set(i, i % (n + 1) == 0);
+      mantissa.set(0, 0);
+      cuda::launch(LuProblem{DType::kF32, Structure::kGeneral, n, 1, a.data(), nullptr, nullptr,
+                             nullptr, mantissa.data(), exponent.data()},
+                   {nullptr, prepare});
+      simt::finish();
+      EXPECT(prepare || (mantissa.get(0) == Wide(1) && exponent[0] == 0), "n=%d", n);
+    }
+  }
+}
+
 int run() {
   std::mt19937_64 random(7);
+  test_two_sizes();
   for (const Type& type : kTypes) {
     for (int64_t n = 1; n <= kTripleProductMax; ++n) {
       if (planted && failures) return 1;
