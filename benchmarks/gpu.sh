@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything there is to do with a GPU at hand, in under nine minutes: build, tests, compute-sanitizer, CUDA graphs,
+# Everything there is to do with a GPU at hand, in about ten minutes: build, tests, compute-sanitizer, CUDA graphs,
 # benchmark against every peer. Needs nvcc, Python 3.11 or later with jax[cuda], pip, cmake and ninja; PyTorch and
 # CuPy are measured where they are installed.
 #
@@ -39,14 +39,18 @@ export JAXINV_REQUIRE=cuda,cuda-compile JAX_PLATFORMS=cuda
 try "CUDA graphs, large batches, C++ tests" gpu.log 120 $python -m pytest -q -n0 tests/test_gpu.py -k "not metal"
 try "Metal kernels as CUDA" metal.log 150 $python -m pytest -q -n4 tests/test_gpu.py -k metal
 try "tests" tests.log 200 $python -m pytest -q -n4 tests/test_inverse.py tests/test_singular.py \
-  tests/test_batch_invariance.py tests/test_determinant.py tests/test_derivatives.py tests/test_transforms.py
+  tests/test_batch_invariance.py tests/test_determinant.py tests/test_derivatives.py tests/test_transforms.py \
+  tests/test_solve.py tests/test_det.py tests/test_structures.py
 
 if tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null); then
-  tests/cpp/gpu/build.sh "$out/program"
-  for check in memcheck racecheck synccheck; do
-    try "compute-sanitizer $check" "$check.log" 60 "$tool" --tool "$check" --error-exitcode 9 "$out/program" 1
+  for part in kernels systems; do
+    tests/cpp/gpu/build.sh "$out/program" "tests/cpp/cuda_${part}_test.cc"
+    for check in memcheck racecheck synccheck; do
+      try "compute-sanitizer $check of $part" "$check-$part.log" 60 \
+        "$tool" --tool "$check" --error-exitcode 9 "$out/program" 1
+    done
+    rm "$out/program"
   done
-  rm "$out/program"
 else
   failed+=("compute-sanitizer is not installed")
 fi

@@ -82,6 +82,13 @@ list(APPEND nvcc_flags -gencode=arch=compute_${latest},code=compute_${latest})
 list(LENGTH archs count)
 if(count GREATER 1)
   list(APPEND nvcc_flags -t2)
+  # Wheels have a limit, and code of seven architectures packs to a third of what nvcc makes of it by default. What CUDA
+  # 13 knows for this needs drivers of its age, as its runtime does.
+  if(nvcc_version VERSION_LESS 13.0)
+    list(APPEND nvcc_flags -Xfatbin=-compress-all)
+  else()
+    list(APPEND nvcc_flags --compress-mode=size)
+  endif()
 endif()
 
 set(probe "${CMAKE_BINARY_DIR}/cuda_probe.cu")

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "core/scalar.h"
+
 namespace jaxinv {
 
 enum class DType { kF16, kBF16, kF32, kF64, kC64, kC128 };
@@ -11,14 +13,14 @@ enum class Op { kInverse, kTripleProduct, kSolve, kLuFactor, kLuSolve, kDetermin
 // What is known of a matrix, and what is read of it: all; the upper or lower triangle of a Hermitian positive
 // definite one; that triangle alone.
 enum class Structure { kGeneral, kPosUpper, kPosLower, kUpper, kLower };
-static constexpr bool is_pos(Structure s) {
+JAXINV_INLINE constexpr bool is_pos(Structure s) {
   return s == Structure::kPosUpper || s == Structure::kPosLower;
 }
-static constexpr bool is_triangular(Structure s) {
+JAXINV_INLINE constexpr bool is_triangular(Structure s) {
   return s == Structure::kUpper || s == Structure::kLower;
 }
 // Of triangles and positive definite matrices: which triangle is read.
-static constexpr bool is_upper(Structure s) {
+JAXINV_INLINE constexpr bool is_upper(Structure s) {
   return s == Structure::kPosUpper || s == Structure::kUpper;
 }
 

@@ -1,11 +1,10 @@
-// Memory that CUDA kernels of the large sizes need, and the sizes of panels that it follows from: plain numbers,
+// Memory that CUDA kernels of blocks and teams need, and the sizes of panels that it follows from: plain numbers,
 // asked for also where there is no device. `bytes`: of a number in arithmetic.
 #pragma once
 
 #include <cstdint>
 
 #include "core/problem.h"
-#include "core/scalar.h"
 
 namespace jaxinv {
 
@@ -67,6 +66,30 @@ JAXINV_INLINE constexpr int64_t inverse_grid_bytes(int64_t n, int bytes) {
   const int64_t steps = grid_steps(bytes), chunks = (n + kGridChunk - 1) / kGridChunk;
   const int64_t numbers = grid_stride(n, bytes) * (n + 2 * steps + 1) + steps * steps;
   return numbers * bytes + 8 * n + 12 * chunks + 8 * 16;
+}
+
+// Systems, and inverses of what has a structure, by one team of threads a matrix: lanes of a warp up to n = 32, as
+// many as the next power of two, a block above.
+constexpr int kWarpMax = 32;
+constexpr int kSystemColumns = 16;  // right-hand sides, or columns of an inverse, at a time
+constexpr int kSystemPart = 64;     // of a team; more are shared between teams
+constexpr int kSystemHead = 256;    // what does not depend on n, of a block
+JAXINV_INLINE constexpr int system_threads(int64_t n) {
+  int threads = 1;
+  while (threads < n) threads *= 2;
+  return n <= kWarpMax ? threads : n <= 64 ? 128 : 256;
+}
+// Shared memory of a team: the matrix with rows of odd length, columns, divisions by pivots, rows of pivots.
+JAXINV_INLINE constexpr int64_t system_bytes(int64_t n, int64_t columns, int bytes) {
+  return (n * ((n | 1) + columns + 2) * bytes + 4 * n + 15) / 16 * 16;
+}
+// Shared memory of a block on every device that CUDA kernels are compiled for (sm_75), and the largest n that it
+// holds. A program is compiled without a device, and has the portable path above: so there is no other edge.
+constexpr int64_t kSmallestSharedBytes = 64 << 10;
+JAXINV_INLINE constexpr int system_max(int bytes) {
+  int n = 0;
+  while (kSystemHead + system_bytes(n + 1, kSystemColumns, bytes) <= kSmallestSharedBytes) ++n;
+  return n;
 }
 
 }  // namespace jaxinv

@@ -35,6 +35,14 @@ inline void check(cudaError_t error, const char* what) {
 
 constexpr size_t kSharedDefault = 48 << 10;  // what a kernel gets without asking
 
+// Of the device that is launched on.
+inline int device_attribute(cudaDeviceAttr attribute) {
+  int device, value;
+  check(cudaGetDevice(&device), "asking for the device");
+  check(cudaDeviceGetAttribute(&value, attribute, device), "asking for what the device has");
+  return value;
+}
+
 template <class... Parameters, class... Arguments>
 void launch_kernel(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
                    const Context& context, Arguments... arguments) {
@@ -42,8 +50,9 @@ void launch_kernel(void (*kernel)(Parameters...), int64_t blocks, int threads, s
     cudaFuncAttributes attributes;
     check(cudaFuncGetAttributes(&attributes, kernel), "loading a kernel");
     if (shared_bytes > kSharedDefault) {
+      // All that there is: another call of the same kernel, prepared before this one runs, may need less.
       check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 int(shared_bytes)),
+                                 device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)),
             "asking for shared memory");
     }
     return;
@@ -60,10 +69,7 @@ void launch_kernel(void (*kernel)(Parameters...), int64_t blocks, int threads, s
 // they take several in turn.
 constexpr int kBlocksPerMultiprocessor = 128;
 inline int64_t blocks_for(int64_t count, int64_t per_block) {
-  int device, multiprocessors;
-  check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
-        "asking for the multiprocessors");
+  const int multiprocessors = device_attribute(cudaDevAttrMultiProcessorCount);
   return std::min((count + per_block - 1) / per_block,
                   int64_t(multiprocessors) * kBlocksPerMultiprocessor);
 }

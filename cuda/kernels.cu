@@ -3,8 +3,11 @@
 #include "cuda/inverse_block.cuh"
 #include "cuda/inverse_grid.cuh"
 #include "cuda/inverse_thread.cuh"
+#include "cuda/inverse_triangle.cuh"
 #include "cuda/inverse_warp.cuh"
 #include "cuda/kernels.cuh"
+#include "cuda/lu.cuh"
+#include "cuda/solve.cuh"
 #include "cuda/triple_product_thread.cuh"
 #include "cuda/triple_product_warp.cuh"
 
@@ -89,6 +92,9 @@ template void launch_inverse_thread<JAXINV_VALUE>(const InverseProblem&, const C
 template void launch_inverse_warp<JAXINV_VALUE>(const InverseProblem&, const Context&);
 template void launch_inverse_block<JAXINV_VALUE>(const InverseProblem&, const Context&);
 template void launch_inverse_grid<JAXINV_VALUE>(const InverseProblem&, const Context&, int);
+template void launch_inverse_triangle<JAXINV_VALUE>(const InverseProblem&, const Context&);
+template void launch_lu<JAXINV_VALUE>(const LuProblem&, const Context&);
+template void launch_solve<JAXINV_VALUE>(const SolveProblem&, const Context&, const int32_t*);
 template void launch_triple_product_thread<JAXINV_VALUE>(const TripleProductProblem&,
                                                          const Context&);
 template void launch_triple_product_warp<JAXINV_VALUE>(const TripleProductProblem&, const Context&);

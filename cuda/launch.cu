@@ -22,14 +22,7 @@ void with_arithmetic(DType dtype, F&& f) {
   }
 }
 
-// Of the device that is launched on.
-DeviceLimits limits() {
-  int device, shared_bytes;
-  check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-        "asking for the shared memory");
-  return {shared_bytes};
-}
+DeviceLimits limits() { return {device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)}; }
 
 [[noreturn]] void no_kernel(const char* op, int64_t n) {
   throw std::invalid_argument("no CUDA kernel for the " + std::string(op) +
@@ -42,7 +35,12 @@ void launch(const InverseProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
   with_arithmetic(p.dtype, [&](auto v) {
     using V = decltype(v);
-    switch (algorithm(Backend::kCuda, Op::kInverse, p.n, p.dtype, p.structure, limits())) {
+    const Algorithm chosen =
+        algorithm(Backend::kCuda, Op::kInverse, p.n, p.dtype, p.structure, limits());
+    if (p.structure != Structure::kGeneral && chosen != Algorithm::kPortable) {
+      return launch_inverse_triangle<V>(p, context);
+    }
+    switch (chosen) {
       case Algorithm::kThread:
         return launch_inverse_thread<V>(p, context);
       case Algorithm::kWarp:
@@ -70,6 +68,33 @@ void launch(const TripleProductProblem& p, const Context& context) {
         no_kernel("triple product", p.n);
     }
   });
+}
+
+void launch(const LuProblem& p, const Context& context) {
+  if (p.batch == 0 || p.n == 0) return;
+  const Op op = p.lu ? Op::kLuFactor : Op::kDeterminant;
+  if (algorithm(Backend::kCuda, op, p.n, p.dtype, p.structure) == Algorithm::kPortable) {
+    no_kernel(p.lu ? "factors" : "determinant", p.n);
+  }
+  with_arithmetic(p.dtype, [&](auto v) { launch_lu<decltype(v)>(p, context); });
+}
+
+void launch(const LuSolveProblem& p, const Context& context) {
+  if (p.batch == 0 || p.n == 0 || p.columns == 0) return;
+  if (algorithm(Backend::kCuda, Op::kLuSolve, p.n, p.dtype, p.structure) == Algorithm::kPortable) {
+    no_kernel("solution by factors", p.n);
+  }
+  const SolveProblem q{
+      p.dtype, Structure::kGeneral, p.transpose, p.n, p.columns, p.batch, p.lu, p.b, p.x, nullptr};
+  with_arithmetic(p.dtype, [&](auto v) { launch_solve<decltype(v)>(q, context, p.permutation); });
+}
+
+void launch(const SolveProblem& p, const Context& context) {
+  if (p.batch == 0 || p.n == 0) return;
+  if (algorithm(Backend::kCuda, Op::kSolve, p.n, p.dtype, p.structure) == Algorithm::kPortable) {
+    no_kernel("solution", p.n);
+  }
+  with_arithmetic(p.dtype, [&](auto v) { launch_solve<decltype(v)>(p, context); });
 }
 
 void launch(const CopyProblem& p, const Context& context) {

@@ -18,6 +18,9 @@ struct Context {
 
 void launch(const InverseProblem& problem, const Context& context);
 void launch(const TripleProductProblem& problem, const Context& context);
+void launch(const LuProblem& problem, const Context& context);
+void launch(const LuSolveProblem& problem, const Context& context);
+void launch(const SolveProblem& problem, const Context& context);
 void launch(const CopyProblem& problem, const Context& context);
 
 // Why the kernels cannot run in this process, in words; empty where they can. Asks the driver once.

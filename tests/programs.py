@@ -4,8 +4,10 @@ import concurrent.futures
 import fcntl
 import os
 import pathlib
+import re
 import shutil
 import subprocess
+from collections.abc import Iterable, Iterator
 
 import matrices
 import numpy as np
@@ -13,6 +15,7 @@ from conftest import missing
 
 ROOT = pathlib.Path(__file__).parent.parent
 
+_VALUES = ("float", "double", "Complex<float>", "Complex<double>")
 # For CUDA kernels on the SIMT emulator. JAXINV_UNROLL empty: loops stay loops, and compile in a third of the
 # time.
 EMULATED = ["-Itests/cpp/simt", "-DJAXINV_UNROLL=", "-Wno-unknown-pragmas", "-fno-strict-aliasing"]
@@ -65,6 +68,38 @@ def inverse_results(data: bytes, a: np.ndarray) -> list[np.ndarray]:
         at += out[-1].nbytes
     assert at == len(data)
     return out
+
+
+def build_cuda_kernels(compiler, folder, flags=()) -> pathlib.Path:
+    """A folder with the objects of all kernels of cuda/ for the emulator. Two at a time."""
+
+    def compile_(value):
+        target = folder / f"{_VALUES.index(value)}.o"
+        command = [compiler, "-std=c++17", "-O1", "-g1", "-I.", "-Wall", *EMULATED, *flags]
+        command += [f"-DJAXINV_VALUE={value}", "-x", "c++", "-c", "cuda/kernels.cu", "-o", str(target)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "warning" not in done.stderr, done.stderr
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(compile_, _VALUES))
+    return folder
+
+
+def build_cuda_test(compiler, folder, test, objects, flags=()) -> pathlib.Path:
+    """The program of tests/cpp/`test`.cc with those objects."""
+    sources = ["cuda/launch.cu", "core/plan.cc", "tests/cpp/simt/simt.cc", f"tests/cpp/{test}.cc"]
+    objects = map(str, sorted(objects.glob("*.o")))
+    return build(compiler, folder, [*objects, "-x", "c++", *sources], [*EMULATED, *flags], test)
+
+
+def barriers(names: Iterable[str], pattern=r"\s*__sync(warp|threads)\(\);") -> Iterator[str]:
+    """Where the barriers of cuda/`name`.cuh stand, as simt::leave_out names them."""
+    for name in names:
+        lines = (ROOT / f"cuda/{name}.cuh").read_text().splitlines()
+        places = [i for i, line in enumerate(lines, 1) if re.match(pattern, line)]
+        assert places, name
+        yield from (f"cuda/{name}.cuh:{i}" for i in places)
 
 
 def build_metal_kernels(compiler, folder, flags=()) -> list[str]:

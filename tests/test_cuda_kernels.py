@@ -1,15 +1,21 @@
 """The CUDA kernels from their shipping sources, on the SIMT emulator of tests/cpp/simt."""
 
-import concurrent.futures
 import pathlib
-import re
 import subprocess
 
 import pytest
-from programs import EMULATED, ROOT, build, build_and_run, find_compiler, run
+from programs import (
+    EMULATED,
+    barriers,
+    build,
+    build_and_run,
+    build_cuda_kernels,
+    build_cuda_test,
+    find_compiler,
+    once,
+    run,
+)
 
-_VALUES = ("float", "double", "Complex<float>", "Complex<double>")
-_SOURCES = ["cuda/launch.cu", "core/plan.cc", "tests/cpp/simt/simt.cc", "tests/cpp/cuda_kernels_test.cc"]
 _KERNELS = ("inverse_thread", "inverse_warp", "triple_product_thread", "triple_product_warp")
 
 
@@ -24,28 +30,14 @@ def test_emulator_shows_missing_barriers_and_divergence(compiler, tmp_path):
 
 
 def _build(compiler, folder, flags=()) -> pathlib.Path:
-    """The program of tests/cpp/cuda_kernels_test.cc: its objects, two at a time, and the rest."""
-
-    def compile_(value):
-        target = folder / f"{_VALUES.index(value)}.o"
-        command = [compiler, "-std=c++17", "-O1", "-g1", "-I.", "-Wall", *EMULATED, *flags]
-        command += [f"-DJAXINV_VALUE={value}", "-x", "c++", "-c", "cuda/kernels.cu", "-o", str(target)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "warning" not in done.stderr, done.stderr
-        return str(target)
-
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_, _VALUES))
-    return build(compiler, folder, [*objects, "-x", "c++", *_SOURCES], [*EMULATED, *flags])
+    objects = build_cuda_kernels(compiler, folder, flags)
+    return build_cuda_test(compiler, folder, "cuda_kernels_test", objects, flags)
 
 
-def _barriers():
-    for name in _KERNELS:
-        lines = (ROOT / f"cuda/{name}.cuh").read_text().splitlines()
-        places = [i for i, line in enumerate(lines, 1) if re.match(r"\s*__sync(warp|threads)\(\);", line)]
-        assert places, name
-        yield from (f"cuda/{name}.cuh:{i}" for i in places)
+@pytest.fixture
+def program(compiler, tmp_path, tmp_path_factory) -> pathlib.Path:
+    objects = once(tmp_path_factory, "cuda_kernels", lambda folder: build_cuda_kernels(compiler, folder))
+    return build_cuda_test(compiler, tmp_path, "cuda_kernels_test", objects)
 
 
 def _shows(program, place):
@@ -53,18 +45,16 @@ def _shows(program, place):
     assert done.returncode == 1, f"without the barrier of {place} nothing changes"
 
 
-def test_kernels_on_three_schedules_and_planted_mistakes(compiler, tmp_path):
-    program = _build(compiler, tmp_path)
+def test_kernels_on_three_schedules_and_planted_mistakes(program):
     assert run(program, "3") == "0 failures\n"
     for name in _KERNELS:
-        _shows(program, next(place for place in _barriers() if name in place))
+        _shows(program, next(barriers([name])))
 
 
 @pytest.mark.slow
-def test_kernels_on_twenty_schedules_and_every_barrier_is_needed(compiler, tmp_path):
-    program = _build(compiler, tmp_path)
+def test_kernels_on_twenty_schedules_and_every_barrier_is_needed(program):
     assert run(program, "20", timeout=900) == "0 failures\n"
-    for place in _barriers():
+    for place in barriers(_KERNELS):
         _shows(program, place)
 
 

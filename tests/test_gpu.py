@@ -26,12 +26,13 @@ def gpu() -> None:
         missing("cuda", f"jax computes on {jax.default_backend()}")
 
 
-def test_kernels_from_c(tmp_path):
-    """tests/cpp/cuda_kernels_test.cc, elsewhere on the emulator; benchmarks/gpu.sh sanitises it."""
+@pytest.mark.parametrize("test", ["cuda_kernels_test", "cuda_systems_test"])
+def test_kernels_from_c(test, tmp_path):
+    """tests/cpp/`test`.cc, elsewhere on the emulator; benchmarks/gpu.sh sanitises both."""
     if not shutil.which("nvcc"):
         missing("cuda-compile", "nvcc is not on the PATH")
     program = tmp_path / "program"
-    command = [ROOT / "tests/cpp/gpu/build.sh", str(program)]
+    command = [ROOT / "tests/cpp/gpu/build.sh", str(program), f"tests/cpp/{test}.cc"]
     done = subprocess.run(command, env={**os.environ, "CXX": find_compiler()}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert run(program, "3", timeout=300) == "0 failures\n"
@@ -71,7 +72,11 @@ from jax import numpy as jnp
 @jax.jit
 def step(a):
     x = jaxinv.inv(a)
-    return x, jax.grad(lambda a: jnp.sum(jaxinv.inv(a) ** 2))(a), jaxinv.inv_slogdet(x).logabsdet
+    pos = a @ jnp.swapaxes(a, 1, 2) + jnp.eye(a.shape[-1])
+    systems = jaxinv.solve(a, a[..., :2]), jaxinv.solve(pos, a, assume_a="pos"), jaxinv.det(a)
+    structured = jaxinv.inv(pos, assume_a="pos"), jaxinv.inv(pos, assume_a="lower triangular")
+    derivative = jax.grad(lambda a: jnp.sum(jaxinv.inv(a) ** 2))(a)
+    return x, derivative, jaxinv.inv_slogdet(x).logabsdet, *systems, *structured
 
 for n in (3, 8, 17, 32):
     a = jnp.asarray(np.random.default_rng(n).standard_normal((1000, n, n)), jnp.float32)

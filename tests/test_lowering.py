@@ -112,6 +112,76 @@ def test_large_sizes_lowered_for_cuda_to_one_call_with_scratch(cuda_kernels, dty
     assert {name for line in lines for name in re.findall(r"stablehlo\.(\w+)", line)} == {"custom_call"}
 
 
+_COMPUTED = ("float32", "float64", "complex64", "complex128")
+_SYSTEM_MAX = {4: 118, 8: 81, 16: 55}  # by bytes of a number, where 64 KB of shared memory hold the matrix
+_ASSUMED = ({}, *({"assume_a": a, "lower": True} for a in ("pos", "upper triangular", "lower triangular")))
+
+
+def _calls_for_cuda(function, n, dtype):
+    text = _lowered(function, n, np.dtype(dtype), "cuda").as_text()
+    assert not re.search(r"stablehlo\.(while|cholesky|triangular_solve)", text)
+    return re.findall(r"stablehlo.custom_call @(\w+)\(", text)
+
+
+@pytest.mark.parametrize("dtype", _COMPUTED)
+@pytest.mark.parametrize("n", [1, 3, 16, 17, 33])
+def test_systems_lowered_for_cuda_to_kernels(cuda_kernels, dtype, n):
+    """One call each; of larger systems but triangles, one for the factors and one for the solution."""
+    for assumed in _ASSUMED:
+        triangle = "triangular" in assumed.get("assume_a", "")
+        fused = n <= 16 or triangle
+        calls = ["jaxinv_solve"] if fused else ["jaxinv_lu_factor", "jaxinv_lu_solve"]
+        assert _calls_for_cuda(lambda x, kw=assumed: jaxinv.solve(x, x[..., :2], **kw), n, dtype) == calls
+        if not triangle:
+            det = _calls_for_cuda(lambda x, kw=assumed: jaxinv.det(x, **kw), n, dtype)
+            assert det == ["jaxinv_determinant"]
+        if assumed:
+            inverse = _calls_for_cuda(lambda x, kw=assumed: jaxinv.inv(x, **kw), n, dtype)
+            assert inverse == ["jaxinv_inverse"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_structured_inverses_of_half_types_lowered_for_cuda_to_one_call(cuda_kernels, dtype):
+    for assumed in _ASSUMED:
+        calls = _calls_for_cuda(lambda x, kw=assumed: jaxinv.inv(x, **kw), 20, jnp.dtype(dtype))
+        assert calls == ["jaxinv_inverse"]
+
+
+@pytest.mark.parametrize("dtype", _COMPUTED)
+def test_derivatives_of_systems_lowered_for_cuda_factor_once(cuda_kernels, dtype):
+    def loss(x):
+        return jnp.sum(jnp.abs(jaxinv.solve(x, x[..., :2])))
+
+    calls = _calls_for_cuda(lambda x: jax.vjp(loss, x)[1](jnp.ones((), x.real.dtype))[0], 40, dtype)
+    assert calls == ["jaxinv_lu_factor", "jaxinv_lu_solve", "jaxinv_lu_solve"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_plans_of_systems_for_cuda(cuda_kernels, dtype):
+    """By lanes, by blocks, and above what 64 KB hold by the portable path, which says so."""
+    largest = _SYSTEM_MAX[max(DTYPES[dtype].itemsize, 4)]
+    structures = ["general", "pos upper", "pos lower", "upper triangular", "lower triangular"]
+    for op, file in (
+        ("solve", "solve"),
+        ("lu_solve", "solve"),
+        ("lu_factor", "lu"),
+        ("determinant", "lu"),
+        ("inverse", "inverse_triangle"),
+    ):
+        for structure in structures[op == "inverse" :]:
+            plans = {
+                n: _native.plan("cuda", op, n, DTYPES[dtype], structure)
+                for n in (1, 32, 33, largest, largest + 1)
+            }
+            if structure in structures[3:] and op not in ("solve", "inverse"):
+                assert not any(plan["native"] for plan in plans.values())
+                continue
+            *native, above = plans.values()
+            assert all(plan["kernel"] == f"cuda/{file}" and plan["workspace"] == 0 for plan in native)
+            assert "per warp" in plans[32]["algorithm"] and "per block" in plans[33]["algorithm"]
+            assert not above["native"] and f"n > {largest}: 64 KB" in above["reason"]
+
+
 def test_lowered_for_cuda_keeps_row_major_layouts(cuda_kernels):
     text = _lowered(_cotangent, 8, np.float32, "cuda").as_text()
     (call,) = [line for line in text.splitlines() if "@jaxinv_triple_product" in line]

@@ -40,6 +40,43 @@ xffi::Error triple_product(Stream stream, xffi::AnyBuffer l, xffi::AnyBuffer g, 
   return launch("jaxinv_triple_product", problem, {stream, kPrepare});
 }
 
+template <bool kPrepare>
+xffi::Error solve(Stream stream, xffi::AnyBuffer a, xffi::AnyBuffer b, xffi::RemainingRets results,
+                  std::string_view structure, bool transpose, bool with_info) {
+  SolveProblem problem;
+  JAXINV_RETURN_IF_ERROR(
+      decode_solve(Backend::kCuda, a, b, results, structure, transpose, with_info, problem));
+  return launch("jaxinv_solve", problem, {stream, kPrepare});
+}
+
+template <bool kPrepare>
+xffi::Error lu_factor(Stream stream, xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
+                      xffi::Result<xffi::AnyBuffer> permutation, xffi::Result<xffi::AnyBuffer> info,
+                      std::string_view structure) {
+  LuProblem problem;
+  JAXINV_RETURN_IF_ERROR(
+      decode_lu_factor(Backend::kCuda, a, lu, permutation, info, structure, problem));
+  return launch("jaxinv_lu_factor", problem, {stream, kPrepare});
+}
+
+template <bool kPrepare>
+xffi::Error lu_solve(Stream stream, xffi::AnyBuffer a, xffi::AnyBuffer lu,
+                     xffi::AnyBuffer permutation, xffi::AnyBuffer b,
+                     xffi::Result<xffi::AnyBuffer> x, std::string_view, bool transpose) {
+  LuSolveProblem problem;
+  JAXINV_RETURN_IF_ERROR(decode_lu_solve(lu, permutation, b, x, transpose, problem));
+  return launch("jaxinv_lu_solve", problem, {stream, kPrepare});
+}
+
+template <bool kPrepare>
+xffi::Error determinant(Stream stream, xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> mantissa,
+                        xffi::Result<xffi::AnyBuffer> exponent, std::string_view structure) {
+  LuProblem problem;
+  JAXINV_RETURN_IF_ERROR(
+      decode_determinant(Backend::kCuda, a, mantissa, exponent, structure, problem));
+  return launch("jaxinv_determinant", problem, {stream, kPrepare});
+}
+
 xffi::Error copy(Stream stream, xffi::AnyBuffer src, xffi::Result<xffi::AnyBuffer> dst) {
   CopyProblem problem;
   JAXINV_RETURN_IF_ERROR(decode_copy(src, dst, problem));
@@ -70,19 +107,67 @@ auto bind_triple_product() {
       .template Attr<bool>("transpose_r");
 }
 
+template <xffi::ExecutionStage kStage>
+auto bind_solve() {
+  return xffi::Ffi::Bind<kStage>()
+      .template Ctx<xffi::PlatformStream<Stream>>()
+      .template Arg<xffi::AnyBuffer>()
+      .template Arg<xffi::AnyBuffer>()
+      .RemainingRets()
+      .template Attr<std::string_view>("structure")
+      .template Attr<bool>("transpose")
+      .template Attr<bool>("with_info");
+}
+
+template <xffi::ExecutionStage kStage>
+auto bind_lu_factor() {
+  return xffi::Ffi::Bind<kStage>()
+      .template Ctx<xffi::PlatformStream<Stream>>()
+      .template Arg<xffi::AnyBuffer>()
+      .template Ret<xffi::AnyBuffer>()
+      .template Ret<xffi::AnyBuffer>()
+      .template Ret<xffi::AnyBuffer>()
+      .template Attr<std::string_view>("structure");
+}
+
+template <xffi::ExecutionStage kStage>
+auto bind_lu_solve() {
+  return xffi::Ffi::Bind<kStage>()
+      .template Ctx<xffi::PlatformStream<Stream>>()
+      .template Arg<xffi::AnyBuffer>()
+      .template Arg<xffi::AnyBuffer>()
+      .template Arg<xffi::AnyBuffer>()
+      .template Arg<xffi::AnyBuffer>()
+      .template Ret<xffi::AnyBuffer>()
+      .template Attr<std::string_view>("structure")
+      .template Attr<bool>("transpose");
+}
+
+template <xffi::ExecutionStage kStage>
+auto bind_determinant() {
+  return xffi::Ffi::Bind<kStage>()
+      .template Ctx<xffi::PlatformStream<Stream>>()
+      .template Arg<xffi::AnyBuffer>()
+      .template Ret<xffi::AnyBuffer>()
+      .template Ret<xffi::AnyBuffer>()
+      .template Attr<std::string_view>("structure");
+}
+
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(cuda_inverse_initialize, inverse<true>,
-                              bind_inverse<xffi::ExecutionStage::kInitialize>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(cuda_triple_product_initialize, triple_product<true>,
-                              bind_triple_product<xffi::ExecutionStage::kInitialize>());
-// A launch on the stream and nothing else, the same at every call.
-XLA_FFI_DEFINE_HANDLER_SYMBOL(cuda_inverse, inverse<false>,
-                              bind_inverse<xffi::ExecutionStage::kExecute>(),
-                              {xffi::Traits::kCmdBufferCompatible});
-XLA_FFI_DEFINE_HANDLER_SYMBOL(cuda_triple_product, triple_product<false>,
-                              bind_triple_product<xffi::ExecutionStage::kExecute>(),
-                              {xffi::Traits::kCmdBufferCompatible});
+// What is executed is a launch on the stream and nothing else, the same at every call.
+#define JAXINV_CUDA_HANDLER(op)                                                                    \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(cuda_##op##_initialize, op<true>,                                  \
+                                bind_##op<xffi::ExecutionStage::kInitialize>());                   \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(cuda_##op, op<false>, bind_##op<xffi::ExecutionStage::kExecute>(), \
+                                {xffi::Traits::kCmdBufferCompatible})
+JAXINV_CUDA_HANDLER(inverse);
+JAXINV_CUDA_HANDLER(triple_product);
+JAXINV_CUDA_HANDLER(solve);
+JAXINV_CUDA_HANDLER(lu_factor);
+JAXINV_CUDA_HANDLER(lu_solve);
+JAXINV_CUDA_HANDLER(determinant);
+
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cuda_copy, copy,
                               xffi::Ffi::Bind()
                                   .Ctx<xffi::PlatformStream<Stream>>()

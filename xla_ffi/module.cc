@@ -91,6 +91,10 @@ nb::dict targets() {
   cuda["jaxinv_inverse"] = stages(ffi::cuda_inverse_initialize, ffi::cuda_inverse);
   cuda["jaxinv_triple_product"] =
       stages(ffi::cuda_triple_product_initialize, ffi::cuda_triple_product);
+  cuda["jaxinv_solve"] = stages(ffi::cuda_solve_initialize, ffi::cuda_solve);
+  cuda["jaxinv_lu_factor"] = stages(ffi::cuda_lu_factor_initialize, ffi::cuda_lu_factor);
+  cuda["jaxinv_lu_solve"] = stages(ffi::cuda_lu_solve_initialize, ffi::cuda_lu_solve);
+  cuda["jaxinv_determinant"] = stages(ffi::cuda_determinant_initialize, ffi::cuda_determinant);
   out["CUDA"] = cuda;
 #endif
   return out;

@@ -1,32 +1,11 @@
 // The CUDA kernels on the SIMT emulator (or on a GPU, tests/cpp/gpu), by way of the launcher that ships: every
 // n and dtype of the thread and warp ranges, singular, NaN and badly scaled matrices among others, alone and in
-// batches, over several schedules. Arguments: number of seeds; a barrier to leave out.
-#include <cstdint>
-#include <cstring>
-#include <random>
-#include <string>
-
-#include "core/plan.h"
+// batches, over several schedules.
 #include "core/workspace.h"
-#include "cuda/launch.h"
-#include "simt.h"
-#define JAXINV_TEST_ALLOCATE simt::allocate
-#define JAXINV_TEST_RELEASE simt::release
-#include "tests/cpp/matrices.h"
+#include "tests/cpp/cuda_testing.h"
 
 namespace jaxinv {
 namespace {
-
-int seeds = 3;
-bool planted = false;  // a mistake, which the first failure has shown
-
-// Both stages, as the handlers do.
-template <class Problem>
-void launch(const Problem& problem) {
-  cuda::launch(problem, {nullptr, true});
-  cuda::launch(problem, {nullptr, false});
-  simt::finish();
-}
 
 void launch(InverseProblem problem) {
   const int64_t bytes = problem.batch * workspace(Backend::kCuda, Op::kInverse, problem.n,
@@ -37,23 +16,6 @@ void launch(InverseProblem problem) {
   problem.scratch = scratch.get();
   launch<InverseProblem>(problem);
 }
-
-// Integers where the kernels reach them.
-class Integers {
- public:
-  explicit Integers(int64_t count)
-      : count_(count),
-        memory_(static_cast<int32_t*>(simt::allocate(count * sizeof(int32_t))), simt::release) {
-    std::fill_n(data(), count, -1);
-  }
-  int32_t* data() const { return memory_.get(); }
-  int32_t operator[](int64_t i) const { return data()[i]; }
-  size_t bytes() const { return count_ * sizeof(int32_t); }
-
- private:
-  int64_t count_;
-  std::unique_ptr<int32_t, void (*)(void*)> memory_;
-};
 
 // What stands in one place of a test batch.
 enum class Kind {
@@ -103,27 +65,6 @@ Case fill(Buffer& a, const Type& type, int64_t index, int64_t n, Kind kind,
     }
   }
   return {kind, column};
-}
-
-// Mantissa and exponent of the determinant in long double.
-void reference_determinant(Matrix a, int64_t n, Wide& mantissa, int64_t& exponent) {
-  mantissa = 1;
-  exponent = 0;
-  for (int64_t k = 0; k < n; ++k) {
-    int64_t row = k;
-    for (int64_t i = k; i < n; ++i) {
-      if (std::abs(a[i * n + k]) > std::abs(a[row * n + k])) row = i;
-    }
-    for (int64_t j = 0; j < n; ++j) std::swap(a[k * n + j], a[row * n + j]);
-    mantissa *= row == k ? a[k * n + k] : -a[k * n + k];
-    const int e = std::ilogb(std::abs(mantissa));
-    mantissa = {std::scalbn(mantissa.real(), -e), std::scalbn(mantissa.imag(), -e)};
-    exponent += e;
-    for (int64_t i = k + 1; i < n; ++i) {
-      const Wide factor = a[i * n + k] / a[k * n + k];
-      for (int64_t j = k; j < n; ++j) a[i * n + j] -= factor * a[k * n + j];
-    }
-  }
 }
 
 struct Outputs {
@@ -260,8 +201,28 @@ void test_triple_product(const Type& type, int64_t n, int64_t batch, int flags, 
   }
 }
 
+// Calls of one program: all are prepared before the first runs, and each needs more shared memory than a kernel gets
+// without asking.
+void test_two_sizes() {
+  const int largest = system_max(4), sizes[] = {largest, largest - 6};
+  Buffer a(kTypes[2], largest * largest, 0), mantissa(kTypes[2], 1, 0);
+  Integers exponent(1);
+  for (bool prepare : {true, false}) {
+    for (int n : sizes) {
+      for (int i = 0; i < n * n; ++i) a.set(i, i % (n + 1) == 0);
+      mantissa.set(0, 0);
+      cuda::launch(LuProblem{DType::kF32, Structure::kGeneral, n, 1, a.data(), nullptr, nullptr,
+                             nullptr, mantissa.data(), exponent.data()},
+                   {nullptr, prepare});
+      simt::finish();
+      EXPECT(prepare || (mantissa.get(0) == Wide(1) && exponent[0] == 0), "n=%d", n);
+    }
+  }
+}
+
 int run() {
   std::mt19937_64 random(7);
+  test_two_sizes();
   for (const Type& type : kTypes) {
     for (int64_t n = 1; n <= kTripleProductMax; ++n) {
       if (planted && failures) return 1;
@@ -303,9 +264,4 @@ int run() {
 }  // namespace
 }  // namespace jaxinv
 
-int main(int count, char** arguments) {
-  if (count > 1) jaxinv::seeds = std::atoi(arguments[1]);
-  jaxinv::planted = count > 2;
-  if (jaxinv::planted) simt::leave_out(arguments[2]);
-  return jaxinv::run();
-}
+int main(int count, char** arguments) { return jaxinv::run_with(count, arguments, jaxinv::run); }

@@ -146,5 +146,46 @@ Matrix transpose_if(bool transpose, const Matrix& a, int64_t n) {
   return out;
 }
 
+[[maybe_unused]] bool is_read(Structure s, int64_t i, int64_t j) {
+  return s == Structure::kGeneral || (is_upper(s) ? i <= j : i >= j);
+}
+
+// The matrix that entry (i, j) of the read triangle belongs to.
+[[maybe_unused]] Matrix full_matrix(const Buffer& a, Structure s, int64_t index, int64_t n) {
+  Matrix out(n * n);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      if (is_read(s, i, j)) out[i * n + j] = a.get((index * n + i) * n + j);
+      if (!is_read(s, i, j) && is_pos(s))
+        out[i * n + j] = std::conj(a.get((index * n + j) * n + i));
+    }
+    if (is_pos(s)) out[i * (n + 1)] = out[i * (n + 1)].real();
+  }
+  return out;
+}
+
+// |b − op(a) x| in units of n ε (|a| |x| + |b|) for all right-hand sides at once.
+[[maybe_unused]] long double backward_error(const Matrix& a, const Buffer& b, const Buffer& x,
+                                            int64_t index, int64_t n, int64_t columns,
+                                            bool transpose, long double epsilon) {
+  long double worst = 0;
+  for (int64_t c = 0; c < columns; ++c) {
+    long double rest = 0, sizes = 0, b_size = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      Wide r = b.get((index * n + i) * columns + c);
+      b_size += std::abs(r);
+      for (int64_t j = 0; j < n; ++j) {
+        r -= a[transpose ? j * n + i : i * n + j] * x.get((index * n + j) * columns + c);
+      }
+      sizes += std::abs(x.get((index * n + i) * columns + c));
+      rest += std::abs(r);
+    }
+    const Matrix op = transpose_if(transpose, a, n);
+    const long double error = rest / (n * epsilon * (norm(op, n) * sizes + b_size));
+    if (!(error <= worst)) worst = error;
+  }
+  return worst;
+}
+
 }  // namespace
 }  // namespace jaxinv
