@@ -8,7 +8,62 @@ namespace {
 std::string up_to(int64_t edge) { return "n <= " + std::to_string(edge) + ": "; }
 std::string above(int64_t edge) { return "n > " + std::to_string(edge) + ": "; }
 
-Plan plan_cpu(Op op, DType dtype, Algorithm algorithm) {
+// Of triangles and positive definite matrices.
+Algorithm algorithm_cpu_structured(Op op, int64_t n, DType dtype, Structure structure) {
+  const bool lanes = n <= (op == Op::kInverse ? triangle_lanes_max(dtype) : kLuLanesMax);
+  if (op == Op::kInverse) return lanes ? Algorithm::kLanes : Algorithm::kBlocked;
+  if (is_triangular(structure)) {
+    return op == Op::kSolve ? lanes ? Algorithm::kLanes : Algorithm::kBlocked
+                            : Algorithm::kPortable;
+  }
+  if (op == Op::kSolve) return lanes ? Algorithm::kLanes : Algorithm::kPortable;
+  if (op == Op::kDeterminant && lanes) return Algorithm::kLanes;
+  return Algorithm::kBlocked;
+}
+
+Plan plan_cpu_structured(Op op, DType dtype, Structure structure, Algorithm algorithm) {
+  const int max = op == Op::kInverse ? triangle_lanes_max(dtype) : kLuLanesMax;
+  if (algorithm == Algorithm::kPortable) {
+    return {algorithm, "portable", "XLA", above(max) + "solved by its factors"};
+  }
+  if (op == Op::kLuSolve) {
+    return {algorithm, "forward and back substitution, right-hand sides in SIMD vectors",
+            "cpu/lu_solve", "any n: register tiles of rows by right-hand sides"};
+  }
+  const std::string what = is_pos(structure) ? "L D Lᴴ without pivoting" : "substitution";
+  if (algorithm == Algorithm::kLanes) {
+    return {algorithm, what + ", one matrix per SIMD lane", "cpu/triangle_lanes",
+            up_to(max) +
+                "the lanes of a vector work on as many matrices, and no pivot is searched for"};
+  }
+  if (is_triangular(structure)) {
+    return {algorithm, what + ", right-hand sides or columns in SIMD vectors", "cpu/triangle_solve",
+            above(max) + "register tiles of rows by columns, with no zeros of the other triangle"};
+  }
+  if (op == Op::kInverse) {
+    return {algorithm, "blocked L D Lᴴ, inverse of L, and their product", "cpu/positive_blocked",
+            above(max) + "no pivot is searched for; register tiles, one triangle of the product"};
+  }
+  return {algorithm, "blocked L D Lᴴ without pivoting", "cpu/lu_blocked",
+          above(max) + "panels of columns, then register-tiled rank-k updates of the rest"};
+}
+
+Algorithm algorithm_cpu(Op op, int64_t n, DType dtype, Structure structure) {
+  if (structure != Structure::kGeneral) return algorithm_cpu_structured(op, n, dtype, structure);
+  if (op == Op::kTripleProduct) {
+    return n <= kTripleProductMax ? Algorithm::kLanes : Algorithm::kPortable;
+  }
+  if (op == Op::kSolve) return n <= kLuLanesMax ? Algorithm::kLanes : Algorithm::kPortable;
+  if (op == Op::kLuSolve) return Algorithm::kBlocked;
+  if (op == Op::kLuFactor || op == Op::kDeterminant) {
+    return n <= kLuLanesMax ? Algorithm::kLanes : Algorithm::kBlocked;
+  }
+  if (n <= inverse_lanes_max(dtype)) return Algorithm::kLanes;
+  return n <= inverse_columns_max(dtype) ? Algorithm::kColumns : Algorithm::kBlocked;
+}
+
+Plan plan_cpu(Op op, DType dtype, Structure structure, Algorithm algorithm) {
+  if (structure != Structure::kGeneral) return plan_cpu_structured(op, dtype, structure, algorithm);
   if (op == Op::kTripleProduct) {
     if (algorithm == Algorithm::kLanes) {
       return {algorithm, "fused triple product, one matrix per SIMD lane",
@@ -63,7 +118,11 @@ int block_max(DType dtype, int64_t shared_bytes) {
   return inverse_block_max(arithmetic_bytes(dtype), shared_bytes);
 }
 
-Plan plan_cuda(Op op, DType dtype, Algorithm algorithm) {
+Plan plan_cuda(Op op, DType dtype, Structure structure, Algorithm algorithm) {
+  if (structure != Structure::kGeneral) {
+    return {algorithm, "portable", "XLA",
+            "jaxinv has CUDA kernels of general matrices only so far"};
+  }
   if (op != Op::kInverse && op != Op::kTripleProduct) {
     return {algorithm, "portable", "XLA", "jaxinv has CUDA kernels for inverses only so far"};
   }
@@ -107,7 +166,9 @@ Plan plan_cuda(Op op, DType dtype, Algorithm algorithm) {
   }
 }
 
-Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, const DeviceLimits& limits) {
+Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, Structure structure,
+                         const DeviceLimits& limits) {
+  if (structure != Structure::kGeneral) return Algorithm::kPortable;
   const bool inverse = op == Op::kInverse;
   if (!inverse && op != Op::kTripleProduct) return Algorithm::kPortable;
   if (n <= (inverse ? inverse_thread_max(dtype) : kTripleProductThreadMax)) {
@@ -118,56 +179,10 @@ Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, const DeviceLimits& limi
   return n <= block_max(dtype, limits.shared_bytes) ? Algorithm::kBlock : Algorithm::kGrid;
 }
 
-// Of triangles and positive definite matrices.
-Algorithm algorithm_structured(Backend backend, Op op, int64_t n, DType dtype,
-                               Structure structure) {
-  if (backend != Backend::kCpu) return Algorithm::kPortable;
-  const bool lanes = n <= (op == Op::kInverse ? triangle_lanes_max(dtype) : kLuLanesMax);
-  if (op == Op::kInverse) return lanes ? Algorithm::kLanes : Algorithm::kBlocked;
-  if (is_triangular(structure)) {
-    return op == Op::kSolve ? lanes ? Algorithm::kLanes : Algorithm::kBlocked
-                            : Algorithm::kPortable;
-  }
-  if (op == Op::kSolve) return lanes ? Algorithm::kLanes : Algorithm::kPortable;
-  if (op == Op::kDeterminant && lanes) return Algorithm::kLanes;
-  return Algorithm::kBlocked;
-}
-
-Plan plan_structured(Backend backend, Op op, DType dtype, Structure structure,
-                     Algorithm algorithm) {
-  const int max = op == Op::kInverse ? triangle_lanes_max(dtype) : kLuLanesMax;
-  if (backend != Backend::kCpu) {
-    return {algorithm, "portable", "XLA",
-            "jaxinv has kernels of structured matrices on the CPU only"};
-  }
-  if (algorithm == Algorithm::kPortable) {
-    return {algorithm, "portable", "XLA", above(max) + "solved by its factors"};
-  }
-  if (op == Op::kLuSolve) {
-    return {algorithm, "forward and back substitution, right-hand sides in SIMD vectors",
-            "cpu/lu_solve", "any n: register tiles of rows by right-hand sides"};
-  }
-  const std::string what = is_pos(structure) ? "L D Lᴴ without pivoting" : "substitution";
-  if (algorithm == Algorithm::kLanes) {
-    return {algorithm, what + ", one matrix per SIMD lane", "cpu/triangle_lanes",
-            up_to(max) +
-                "the lanes of a vector work on as many matrices, and no pivot is searched for"};
-  }
-  if (is_triangular(structure)) {
-    return {algorithm, what + ", right-hand sides or columns in SIMD vectors", "cpu/triangle_solve",
-            above(max) + "register tiles of rows by columns, with no zeros of the other triangle"};
-  }
-  if (op == Op::kInverse) {
-    return {algorithm, "blocked L D Lᴴ, inverse of L, and their product", "cpu/positive_blocked",
-            above(max) + "no pivot is searched for; register tiles, one triangle of the product"};
-  }
-  return {algorithm, "blocked L D Lᴴ without pivoting", "cpu/lu_blocked",
-          above(max) + "panels of columns, then register-tiled rank-k updates of the rest"};
-}
-
 bool metal_has(DType dtype) { return dtype != DType::kF64 && dtype != DType::kC128; }
 
-Algorithm algorithm_metal(Op op, int64_t n, DType dtype) {
+Algorithm algorithm_metal(Op op, int64_t n, DType dtype, Structure structure) {
+  if (structure != Structure::kGeneral) return Algorithm::kPortable;
   const bool inverse = op == Op::kInverse;
   if (!metal_has(dtype) || (!inverse && op != Op::kTripleProduct)) return Algorithm::kPortable;
   if (n <= (inverse ? inverse_metal_thread_max(dtype) : kTripleProductThreadMax)) {
@@ -178,7 +193,11 @@ Algorithm algorithm_metal(Op op, int64_t n, DType dtype) {
   return n <= inverse_threadgroup_max(dtype) ? Algorithm::kThreadgroup : Algorithm::kGrid;
 }
 
-Plan plan_metal(Op op, DType dtype, Algorithm algorithm) {
+Plan plan_metal(Op op, DType dtype, Structure structure, Algorithm algorithm) {
+  if (structure != Structure::kGeneral) {
+    return {algorithm, "portable", "XLA",
+            "jaxinv has Metal kernels of general matrices only so far"};
+  }
   if (op != Op::kInverse && op != Op::kTripleProduct) {
     return {algorithm, "portable", "XLA", "jaxinv has Metal kernels for inverses only so far"};
   }
@@ -229,21 +248,14 @@ Plan plan_metal(Op op, DType dtype, Algorithm algorithm) {
 Algorithm algorithm(Backend backend, Op op, int64_t n, DType dtype, Structure structure,
                     const DeviceLimits& limits) {
   if (n == 0) return Algorithm::kPortable;
-  if (structure != Structure::kGeneral) {
-    return algorithm_structured(backend, op, n, dtype, structure);
+  switch (backend) {
+    case Backend::kCuda:
+      return algorithm_cuda(op, n, dtype, structure, limits);
+    case Backend::kMetal:
+      return algorithm_metal(op, n, dtype, structure);
+    default:
+      return algorithm_cpu(op, n, dtype, structure);
   }
-  if (backend == Backend::kMetal) return algorithm_metal(op, n, dtype);
-  if (backend == Backend::kCuda) return algorithm_cuda(op, n, dtype, limits);
-  if (op == Op::kTripleProduct) {
-    return n <= kTripleProductMax ? Algorithm::kLanes : Algorithm::kPortable;
-  }
-  if (op == Op::kSolve) return n <= kLuLanesMax ? Algorithm::kLanes : Algorithm::kPortable;
-  if (op == Op::kLuSolve) return Algorithm::kBlocked;
-  if (op == Op::kLuFactor || op == Op::kDeterminant) {
-    return n <= kLuLanesMax ? Algorithm::kLanes : Algorithm::kBlocked;
-  }
-  if (n <= inverse_lanes_max(dtype)) return Algorithm::kLanes;
-  return n <= inverse_columns_max(dtype) ? Algorithm::kColumns : Algorithm::kBlocked;
 }
 
 int64_t workspace(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
@@ -255,19 +267,16 @@ int64_t workspace(Backend backend, Op op, int64_t n, DType dtype, Structure stru
 Plan plan(Backend backend, Op op, int64_t n, DType dtype, Structure structure) {
   const Algorithm chosen = algorithm(backend, op, n, dtype, structure);
   if (n == 0) return {chosen, "portable", "XLA", "n = 0: there is nothing to compute"};
-  if (structure != Structure::kGeneral) {
-    return plan_structured(backend, op, dtype, structure, chosen);
-  }
   Plan answer;
   switch (backend) {
     case Backend::kCpu:
-      answer = plan_cpu(op, dtype, chosen);
+      answer = plan_cpu(op, dtype, structure, chosen);
       break;
     case Backend::kCuda:
-      answer = plan_cuda(op, dtype, chosen);
+      answer = plan_cuda(op, dtype, structure, chosen);
       break;
     case Backend::kMetal:
-      answer = plan_metal(op, dtype, chosen);
+      answer = plan_metal(op, dtype, structure, chosen);
       break;
   }
   answer.workspace = workspace(backend, op, n, dtype, structure);

@@ -69,7 +69,8 @@ xffi::Error solve(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::AnyBuffer b,
                   xffi::RemainingRets results, std::string_view structure, bool transpose,
                   bool with_info) {
   SolveProblem problem;
-  JAXINV_RETURN_IF_ERROR(decode_solve(a, b, results, structure, transpose, with_info, problem));
+  JAXINV_RETURN_IF_ERROR(
+      decode_solve(Backend::kCpu, a, b, results, structure, transpose, with_info, problem));
   return launch("jaxinv_solve", problem, pool);
 }
 
@@ -77,7 +78,8 @@ xffi::Error lu_factor(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::Result<xff
                       xffi::Result<xffi::AnyBuffer> permutation, xffi::Result<xffi::AnyBuffer> info,
                       std::string_view structure) {
   LuProblem problem;
-  JAXINV_RETURN_IF_ERROR(decode_lu_factor(a, lu, permutation, info, structure, problem));
+  JAXINV_RETURN_IF_ERROR(
+      decode_lu_factor(Backend::kCpu, a, lu, permutation, info, structure, problem));
   return launch("jaxinv_lu_factor", problem, pool);
 }
 
@@ -93,7 +95,8 @@ xffi::Error determinant(xffi::ThreadPool pool, xffi::AnyBuffer a,
                         xffi::Result<xffi::AnyBuffer> mantissa,
                         xffi::Result<xffi::AnyBuffer> exponent, std::string_view structure) {
   LuProblem problem;
-  JAXINV_RETURN_IF_ERROR(decode_determinant(a, mantissa, exponent, structure, problem));
+  JAXINV_RETURN_IF_ERROR(
+      decode_determinant(Backend::kCpu, a, mantissa, exponent, structure, problem));
   return launch("jaxinv_determinant", problem, pool);
 }
 

@@ -96,19 +96,19 @@ xffi::Error decode_triple_product(xffi::AnyBuffer l, xffi::AnyBuffer g, xffi::An
   return xffi::Error::Success();
 }
 
-xffi::Error decode_solve(xffi::AnyBuffer a, xffi::AnyBuffer b, xffi::RemainingRets results,
-                         std::string_view structure, bool transpose, bool with_info,
-                         SolveProblem& problem) {
+xffi::Error decode_solve(Backend backend, xffi::AnyBuffer a, xffi::AnyBuffer b,
+                         xffi::RemainingRets results, std::string_view structure, bool transpose,
+                         bool with_info, SolveProblem& problem) {
   std::optional<DType> dtype = computed_dtype_of(a);
   if (!dtype) return unsupported(kSolve, "element type of a");
   Matrices matrices;
   int64_t columns;
   JAXINV_RETURN_IF_ERROR(split(kSolve, "a", a.dimensions(), matrices));
   JAXINV_RETURN_IF_ERROR(columns_of(kSolve, b, a.element_type(), matrices, columns));
-  std::optional<Structure> known =
-      supported(Backend::kCpu, Op::kSolve, matrices.n, *dtype, structure);
+  std::optional<Structure> known = supported(backend, Op::kSolve, matrices.n, *dtype, structure);
   if (!known) return unsupported(kSolve, "structure");
-  if (*known == Structure::kGeneral && (matrices.n > kLuLanesMax || columns > kLuLanesMax)) {
+  if (backend == Backend::kCpu && *known == Structure::kGeneral &&
+      (matrices.n > kLuLanesMax || columns > kLuLanesMax)) {
     return unsupported(kSolve, "size");
   }
   if (results.size() != size_t(1 + with_info)) return unsupported(kSolve, "number of results");
@@ -126,7 +126,7 @@ xffi::Error decode_solve(xffi::AnyBuffer a, xffi::AnyBuffer b, xffi::RemainingRe
   return xffi::Error::Success();
 }
 
-xffi::Error decode_lu_factor(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
+xffi::Error decode_lu_factor(Backend backend, xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
                              xffi::Result<xffi::AnyBuffer> permutation,
                              xffi::Result<xffi::AnyBuffer> info, std::string_view structure,
                              LuProblem& problem) {
@@ -134,8 +134,7 @@ xffi::Error decode_lu_factor(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu
   if (!dtype) return unsupported(kLuFactor, "element type of a");
   Matrices matrices;
   JAXINV_RETURN_IF_ERROR(split(kLuFactor, "a", a.dimensions(), matrices));
-  std::optional<Structure> known =
-      supported(Backend::kCpu, Op::kLuFactor, matrices.n, *dtype, structure);
+  std::optional<Structure> known = supported(backend, Op::kLuFactor, matrices.n, *dtype, structure);
   if (!known) return unsupported(kLuFactor, "structure");
   const int64_t rows = matrices.batch * matrices.n;
   constexpr xffi::DataType kInt = xffi::DataType::S32;
@@ -179,7 +178,8 @@ xffi::Error decode_lu_solve(xffi::AnyBuffer lu, xffi::AnyBuffer permutation, xff
   return xffi::Error::Success();
 }
 
-xffi::Error decode_determinant(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> mantissa,
+xffi::Error decode_determinant(Backend backend, xffi::AnyBuffer a,
+                               xffi::Result<xffi::AnyBuffer> mantissa,
                                xffi::Result<xffi::AnyBuffer> exponent, std::string_view structure,
                                LuProblem& problem) {
   std::optional<DType> dtype = computed_dtype_of(a);
@@ -187,7 +187,7 @@ xffi::Error decode_determinant(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> 
   Matrices matrices;
   JAXINV_RETURN_IF_ERROR(split(kDeterminant, "a", a.dimensions(), matrices));
   std::optional<Structure> known =
-      supported(Backend::kCpu, Op::kDeterminant, matrices.n, *dtype, structure);
+      supported(backend, Op::kDeterminant, matrices.n, *dtype, structure);
   if (!known) return unsupported(kDeterminant, "structure");
   JAXINV_RETURN_IF_ERROR(
       expect(kDeterminant, "mantissa", *mantissa, a.element_type(), matrices.batch));

@@ -20,11 +20,11 @@ xffi::Error decode_triple_product(xffi::AnyBuffer l, xffi::AnyBuffer g, xffi::An
                                   TripleProductProblem& problem);
 
 // Results, in order: the solution; with `with_info` info.
-xffi::Error decode_solve(xffi::AnyBuffer a, xffi::AnyBuffer b, xffi::RemainingRets results,
-                         std::string_view structure, bool transpose, bool with_info,
-                         SolveProblem& problem);
+xffi::Error decode_solve(Backend backend, xffi::AnyBuffer a, xffi::AnyBuffer b,
+                         xffi::RemainingRets results, std::string_view structure, bool transpose,
+                         bool with_info, SolveProblem& problem);
 
-xffi::Error decode_lu_factor(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
+xffi::Error decode_lu_factor(Backend backend, xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
                              xffi::Result<xffi::AnyBuffer> permutation,
                              xffi::Result<xffi::AnyBuffer> info, std::string_view structure,
                              LuProblem& problem);
@@ -33,7 +33,8 @@ xffi::Error decode_lu_solve(xffi::AnyBuffer lu, xffi::AnyBuffer permutation, xff
                             xffi::Result<xffi::AnyBuffer> x, bool transpose,
                             LuSolveProblem& problem);
 
-xffi::Error decode_determinant(xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> mantissa,
+xffi::Error decode_determinant(Backend backend, xffi::AnyBuffer a,
+                               xffi::Result<xffi::AnyBuffer> mantissa,
                                xffi::Result<xffi::AnyBuffer> exponent, std::string_view structure,
                                LuProblem& problem);
 
