@@ -204,11 +204,11 @@ Algorithm algorithm_metal(Op op, int64_t n, DType dtype, Structure structure) {
 
 Plan plan_metal_system(Op op, Structure structure, Algorithm algorithm) {
   if (!metal_system(op, structure)) {
-    return {algorithm, "portable", "XLA", "jaxinv has no Metal kernel for this structure"};
+    return {algorithm, "portable", "XLA", "a triangle is solved with as it is"};
   }
   if (algorithm == Algorithm::kPortable) {
     return {algorithm, "portable", "XLA",
-            above(kSystemSimdgroupMax) + "jaxinv has Metal kernels of small matrices only"};
+            above(kSystemSimdgroupMax) + "Metal kernels of inverses of general matrices only"};
   }
   const std::string rows = ", one row per lane of a simdgroup";
   const std::string reason = up_to(kSystemSimdgroupMax) +
