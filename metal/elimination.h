@@ -76,8 +76,30 @@ JAXINV_INLINE void set_pivot(thread System<V>& s, V pivot) {
   s.inverse = divided.inverse;
 }
 template <class V>
-JAXINV_INLINE V divided(V x, float scale, V inverse) {
+JAXINV_INLINE V divide(V x, float scale, V inverse) {
   return (x * scale) * inverse;
+}
+
+// to[j · to_step] −= factor · from[j · from_step] for j = first, first + step, ... below last. Four at a time: loads do
+// not wait for stores, which may be to the same place as far as a compiler knows.
+template <class M, class V>
+JAXINV_INLINE void subtract(threadgroup M* to, int to_step, threadgroup const M* from,
+                            int from_step, V factor, int first, int last, int step) {
+  int j = first;
+  for (; j + 3 * step < last; j += 4 * step) {
+    V x[4];
+    JAXINV_UNROLL
+    for (int u = 0; u < 4; ++u) {
+      const int at = j + u * step;
+      x[u] = scalar::fnma(factor, number(from[at * from_step]), number(to[at * to_step]));
+    }
+    JAXINV_UNROLL
+    for (int u = 0; u < 4; ++u) to[(j + u * step) * to_step] = memory(x[u]);
+  }
+  for (; j < last; j += step) {
+    const V x = scalar::fnma(factor, number(from[j * from_step]), number(to[j * to_step]));
+    to[j * to_step] = memory(x);
+  }
 }
 
 // What is read of the rows: all or, where `lower`, that triangle alone; conjugated, a diagonal without its imaginary
@@ -146,9 +168,7 @@ JAXINV_INLINE void factor_rows(thread System<V>& s, bool positive) {
     if (below) {
       const V multiplier = divided.of(number(own[k]));
       own[k] = memory(multiplier);
-      for (int j = k + 1; j < (positive ? s.i + 1 : s.n); ++j) {
-        own[j] = memory(scalar::fnma(multiplier, number(top[j]), number(own[j])));
-      }
+      subtract(own, 1, top, 1, multiplier, k + 1, positive ? s.i + 1 : s.n, 1);
     }
   }
   if (positive && s.has_row()) own[s.i] = memory(s.pivot);  // without an imaginary part
@@ -188,16 +208,13 @@ JAXINV_INLINE void substitute(thread const System<V>& s, bool forward, bool unit
       const float scale = ::metal::simd_shuffle(s.scale, ushort(s.base + k));
       const V inverse = shuffle(s.inverse, s.base + k);
       for (int c = s.i % width; c < columns && first == 0; c += width) {
-        solved[c] = memory(divided(number(solved[c]), scale, inverse));
+        solved[c] = memory(divide(number(solved[c]), scale, inverse));
       }
       ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
     }
     for (int c = s.i % width; c < columns; c += width) {
-      const V x = number(solved[c]);
-      for (int i = (forward ? k + 1 : 0) + first; i < (forward ? s.n : k); i += step) {
-        const V factor = number(s.numbers[i * down + k * across]);
-        y[i * stride + c] = memory(scalar::fnma(factor, x, number(y[i * stride + c])));
-      }
+      subtract(y + c, stride, s.numbers + k * across, down, number(solved[c]),
+               (forward ? k + 1 : 0) + first, forward ? s.n : k, step);
     }
     ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
   }

@@ -18,19 +18,17 @@ JAXINV_INLINE void invert_rows(thread const System<V>& s, bool unit) {
   threadgroup typename Memory<V>::type* own = s.at(s.i);
   for (int k = 0; k < s.n; ++k) {
     threadgroup typename Memory<V>::type* top = s.at(k);
-    const V one = divided(V(1), s.scale, s.inverse);
+    const V one = divide(V(1), s.scale, s.inverse);
     const V diagonal = unit ? V(1) : shuffle(one, s.base + k);
     if (!unit) {
       const float scale = ::metal::simd_shuffle(s.scale, ushort(s.base + k));
       const V inverse = shuffle(s.inverse, s.base + k);
-      if (s.i < k) top[s.i] = memory(divided(number(top[s.i]), scale, inverse));
+      if (s.i < k) top[s.i] = memory(divide(number(top[s.i]), scale, inverse));
       ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
     }
     if (s.i > k && s.has_row()) {
       const V factor = number(own[k]);
-      for (int j = 0; j < k; ++j) {
-        own[j] = memory(scalar::fnma(factor, number(top[j]), number(own[j])));
-      }
+      subtract(own, 1, top, 1, factor, 0, k, 1);
       own[k] = memory(unit ? -factor : -(factor * diagonal));
     }
     if (!unit && s.i == k) own[k] = memory(diagonal);
@@ -44,12 +42,12 @@ template <class V>
 JAXINV_INLINE void multiply_rows(thread const System<V>& s) {
   threadgroup typename Memory<V>::type* own = s.at(s.i);
   for (int j = 0; j < s.i && s.has_row(); ++j) {
-    s.at(j)[s.i] = memory(divided(conjugate(number(own[j])), s.scale, s.inverse));
+    s.at(j)[s.i] = memory(divide(conjugate(number(own[j])), s.scale, s.inverse));
   }
   ::metal::simdgroup_barrier(::metal::mem_flags::mem_threadgroup);
   for (int j = 0; j < s.n; ++j) {
     const bool here = s.i >= j && s.has_row();
-    V sum = divided(here && s.i > j ? number(own[j]) : V(1), s.scale, s.inverse);
+    V sum = divide(here && s.i > j ? number(own[j]) : V(1), s.scale, s.inverse);
     for (int k = s.i + 1; k < s.n && here; ++k) {
       sum = scalar::fma(number(own[k]), number(s.at(k)[j]), sum);
     }

@@ -381,3 +381,14 @@ def test_every_barrier_is_needed(program):
     """One at a time is left out: some result changes with the schedule."""
     places = metal.barriers(_SHOWN)
     assert not [place for place in places if not metal.shows(program, place, _problems(place))]
+
+
+@pytest.mark.sanitisers
+def test_systems_with_address_and_undefined_behaviour_sanitisers(tmp_path):
+    flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    program = metal.build_program(tmp_path, flags)
+    for structure in metal.STRUCTURES:
+        for dtype in _TYPES:
+            for n, columns in ((1, 1), (3, 2), (4, 20), (8, 16), (13, 17), (32, 33)):
+                a = _structured(n, dtype, structure)[1]
+                _systems(program, a, _rhs(n, columns, len(a), dtype), structure, flags=metal.UNALIGNED)
