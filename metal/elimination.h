@@ -80,8 +80,8 @@ JAXINV_INLINE V divide(V x, float scale, V inverse) {
   return (x * scale) * inverse;
 }
 
-// to[j · to_step] −= factor · from[j · from_step] for j = first, first + step, ... below last. Four at a time: loads do
-// not wait for stores, which may be to the same place as far as a compiler knows.
+// to[j · to_step] −= factor · from[j · from_step] for j = first, first + step, ... below last. Four at a time: loads
+// do not wait for stores, which may be to the same place as far as a compiler knows.
 template <class M, class V>
 JAXINV_INLINE void subtract(threadgroup M* to, int to_step, threadgroup const M* from,
                             int from_step, V factor, int first, int last, int step) {
@@ -144,7 +144,8 @@ JAXINV_INLINE void exchange_rows(thread System<V>& s, int k) {
   s.odd = s.odd != (chosen != k);
 }
 
-// Each lane's row of L U with partial pivoting or, of a positive definite matrix by its lower triangle, L D Lᴴ in that form.
+// Each lane's row of L U with partial pivoting or, of a positive definite matrix by its lower triangle, of L D Lᴴ in
+// that form. What other lanes have written is known behind the next barrier.
 template <class V>
 JAXINV_INLINE void factor_rows(thread System<V>& s, bool positive) {
   threadgroup typename Memory<V>::type* own = s.at(s.i);
