@@ -212,10 +212,19 @@ Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, Structure structure,
 
 bool metal_has(DType dtype) { return dtype != DType::kF64 && dtype != DType::kC128; }
 
+// Whether it is solved by the kernels of systems and structured matrices, where n allows.
+bool metal_system(Op op, Structure structure) {
+  if (is_triangular(structure)) return op == Op::kInverse || op == Op::kSolve;
+  return op != Op::kTripleProduct && (op != Op::kInverse || is_pos(structure));
+}
+
 Algorithm algorithm_metal(Op op, int64_t n, DType dtype, Structure structure) {
+  if (!metal_has(dtype)) return Algorithm::kPortable;
+  if (metal_system(op, structure)) {
+    return n <= kSystemSimdgroupMax ? Algorithm::kSimdgroup : Algorithm::kPortable;
+  }
   if (structure != Structure::kGeneral) return Algorithm::kPortable;
   const bool inverse = op == Op::kInverse;
-  if (!metal_has(dtype) || (!inverse && op != Op::kTripleProduct)) return Algorithm::kPortable;
   if (n <= (inverse ? inverse_metal_thread_max(dtype) : kTripleProductThreadMax)) {
     return Algorithm::kThread;
   }
@@ -224,16 +233,42 @@ Algorithm algorithm_metal(Op op, int64_t n, DType dtype, Structure structure) {
   return n <= inverse_threadgroup_max(dtype) ? Algorithm::kThreadgroup : Algorithm::kGrid;
 }
 
-Plan plan_metal(Op op, DType dtype, Structure structure, Algorithm algorithm) {
-  if (structure != Structure::kGeneral) {
+Plan plan_metal_system(Op op, Structure structure, Algorithm algorithm) {
+  if (!metal_system(op, structure)) {
+    return {algorithm, "portable", "XLA", "a triangle is solved with as it is"};
+  }
+  if (algorithm == Algorithm::kPortable) {
     return {algorithm, "portable", "XLA",
-            "jaxinv has Metal kernels of general matrices only so far"};
+            above(kSystemSimdgroupMax) + "Metal kernels of inverses of general matrices only"};
   }
-  if (op != Op::kInverse && op != Op::kTripleProduct) {
-    return {algorithm, "portable", "XLA", "jaxinv has Metal kernels for inverses only so far"};
+  const std::string rows = ", one row per lane of a simdgroup";
+  const std::string reason = up_to(kSystemSimdgroupMax) +
+                             "a simdgroup works on 1, 2, 4 or 8 matrices in threadgroup memory";
+  const std::string factors =
+      is_pos(structure) ? "L D Lᴴ without pivoting" : "LU with partial pivoting";
+  switch (op) {
+    case Op::kInverse:
+      return {
+          algorithm,
+          (is_pos(structure) ? "L D Lᴴ, inverse of L, and their product" : "substitution") + rows,
+          "metal/triangle_simdgroup", reason};
+    case Op::kSolve:
+      return {algorithm,
+              (is_triangular(structure) ? "substitution" : factors + " and substitution") + rows,
+              "metal/solve_simdgroup", reason};
+    case Op::kLuSolve:
+      return {algorithm, "forward and back substitution" + rows, "metal/solve_simdgroup", reason};
+    default:
+      return {algorithm, factors + rows, "metal/lu_simdgroup", reason};
   }
+}
+
+Plan plan_metal(Op op, DType dtype, Structure structure, Algorithm algorithm) {
   if (!metal_has(dtype)) {
     return {algorithm, "portable", "XLA", "Apple's GPUs have no 64-bit floating point"};
+  }
+  if (metal_system(op, structure) || structure != Structure::kGeneral) {
+    return plan_metal_system(op, structure, algorithm);
   }
   if (op == Op::kTripleProduct) {
     switch (algorithm) {

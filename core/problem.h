@@ -62,6 +62,8 @@ constexpr int kTripleProductThreadMax = 4;
 constexpr int inverse_metal_thread_max(DType dtype) { return dtype == DType::kC64 ? 6 : 8; }
 // One row per lane of a simdgroup.
 constexpr int kInverseSimdgroupMax = 32;
+// Systems, LU, and inverses of structured matrices, one row per lane of a simdgroup, in threadgroup memory.
+constexpr int kSystemSimdgroupMax = 32;
 // One matrix in the registers of a threadgroup of 256 threads.
 constexpr int inverse_threadgroup_max(DType dtype) { return dtype == DType::kC64 ? 64 : 96; }
 

@@ -190,14 +190,14 @@ def plan(backend: str, op: str, n: int, dtype, structure: str = "general") -> di
 
 
 def cpu_plan(op: str, n: int, dtype, structure: str, nbytes: int, mac: bool) -> dict[str, Any]:
-    """The plan of JAX's cpu platform for a call that reads `nbytes` of each operand.
+    """The plan of JAX's cpu platform for a call that reads `nbytes` of matrices.
 
     On a Mac the GPU takes large calls. `mac`: say what a Mac does; else what this process does.
     """
     reason = _portable_reason("cpu")
-    if reason or _module is None or structure != "general" or not (mac or not _unavailable("metal")):
+    if reason or _module is None or not (mac or not _unavailable("metal")):
         return plan("cpu", op, n, dtype, structure)
-    taken, why = _module.handover(op, n, np.dtype(dtype).name, nbytes)
+    taken, why = _module.handover(op, n, np.dtype(dtype).name, structure, nbytes)
     planned = _plan("metal" if taken else "cpu", op, n, np.dtype(dtype).name, structure)
     return {**planned, "reason": f"{planned['reason']}; {why}"}
 

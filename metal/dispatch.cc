@@ -28,10 +28,13 @@ Storage storage_of(DType dtype) {
   }
 }
 
+// "lu_simdgroup" → "lu_simdgroup_float32"
+std::string function_of(const char* family, DType dtype) {
+  return std::string(family) + (dtype == DType::kC64 ? "_complex64" : "_float32");
+}
 // "inverse_thread", 3 → "inverse_thread_float32_3"
 std::string function_of(const char* family, DType dtype, int64_t size) {
-  return std::string(family) + (dtype == DType::kC64 ? "_complex64_" : "_float32_") +
-         std::to_string(size);
+  return function_of(family, dtype) + "_" + std::to_string(size);
 }
 
 template <class Parameters>
@@ -51,6 +54,14 @@ Dispatch run_simdgroups(std::string function, int64_t batch, int bytes, int at_o
                     simdgroups * simdgroup_lanes());
 }
 
+// Of `units` systems, each with so many numbers of threadgroup memory.
+Dispatch run_systems(const char* family, DType dtype, int n, int64_t units, int numbers) {
+  const int simdgroups = system_simdgroups(n, numbers, arithmetic_bytes(dtype));
+  return run_groups(function_of(family, dtype),
+                    parts(units, int64_t(simdgroups) * systems_per_simdgroup(n)),
+                    simdgroups * simdgroup_lanes());
+}
+
 [[noreturn]] void no_kernel(const char* op, int64_t n) {
   throw std::invalid_argument("no Metal kernel for the " + std::string(op) +
                               " at n = " + std::to_string(n));
@@ -67,7 +78,13 @@ std::vector<Binding> buffers_of(const InverseProblem& p) {
 }
 
 InverseParameters parameters_of(const InverseProblem& p) {
-  return {p.batch, int32_t(p.n), storage_of(p.dtype), p.info != nullptr, p.mantissa != nullptr};
+  return {p.batch,
+          int32_t(p.n),
+          storage_of(p.dtype),
+          p.info != nullptr,
+          p.mantissa != nullptr,
+          is_pos(p.structure),
+          is_upper(p.structure)};
 }
 
 // The layout of a matrix' scratch.
@@ -169,6 +186,13 @@ std::vector<Dispatch> dispatches(const InverseProblem& p, Algorithm algorithm) {
   if (p.batch == 0 || p.n == 0) return {};
   const int n = int(p.n), bytes = arithmetic_bytes(p.dtype), size = simdgroup_size(n);
   Dispatch run;
+  if (p.structure != Structure::kGeneral) {
+    if (algorithm != Algorithm::kSimdgroup) no_kernel("inverse", p.n);
+    run = run_systems("triangle_simdgroup", p.dtype, n, p.batch, system_numbers(n));
+    run.buffers = buffers_of(p);
+    run.parameters = bytes_of(parameters_of(p));
+    return {run};
+  }
   switch (algorithm) {
     case Algorithm::kThread:
       run = run_simdgroups(function_of("inverse_thread", p.dtype, n), p.batch,
@@ -214,6 +238,67 @@ std::vector<Dispatch> dispatches(const TripleProductProblem& p) {
   run.buffers = {{p.l, all, false}, {p.g, all, false}, {p.r, all, false}, {p.y, all, true}};
   run.parameters = bytes_of(TripleProductParameters{p.batch, n, storage_of(p.dtype), p.transpose_l,
                                                     p.transpose_g, p.transpose_r, p.l == p.r});
+  return {run};
+}
+
+std::vector<Dispatch> dispatches(const LuProblem& p) {
+  if (p.batch == 0 || p.n == 0) return {};
+  const Op op = p.lu ? Op::kLuFactor : Op::kDeterminant;
+  if (algorithm(Backend::kMetal, op, p.n, p.dtype, p.structure) != Algorithm::kSimdgroup) {
+    no_kernel("LU factorisation", p.n);
+  }
+  const int n = int(p.n);
+  const size_t count = p.batch, bytes = arithmetic_bytes(p.dtype), all = count * n * n * bytes;
+  Dispatch run = run_systems("lu_simdgroup", p.dtype, n, p.batch, system_numbers(n));
+  run.buffers = {{p.a, all, false},
+                 {p.lu, p.lu ? all : 0, true},
+                 {p.permutation, p.lu ? count * n * 4 : 0, true},
+                 {p.info, p.info ? count * 4 : 0, true},
+                 {p.mantissa, p.mantissa ? count * bytes : 0, true},
+                 {p.exponent, p.exponent ? count * 4 : 0, true}};
+  run.parameters = bytes_of(LuParameters{p.batch, n, storage_of(p.dtype), is_pos(p.structure),
+                                         is_upper(p.structure), p.lu != nullptr, p.info != nullptr,
+                                         p.mantissa != nullptr});
+  return {run};
+}
+
+std::vector<Dispatch> dispatches(const LuSolveProblem& p) {
+  if (p.batch == 0 || p.n == 0 || p.columns == 0) return {};
+  if (algorithm(Backend::kMetal, Op::kLuSolve, p.n, p.dtype, p.structure) !=
+      Algorithm::kSimdgroup) {
+    no_kernel("solution by factors", p.n);
+  }
+  const int n = int(p.n);
+  const int64_t turns = parts(p.columns, system_columns());
+  const size_t rows = p.batch * n, bytes = arithmetic_bytes(p.dtype);
+  Dispatch run =
+      run_systems("lu_solve_simdgroup", p.dtype, n, p.batch * turns, system_numbers(n, p.columns));
+  run.buffers = {{p.lu, rows * n * bytes, false},
+                 {p.permutation, rows * 4, false},
+                 {p.b, rows * p.columns * bytes, false},
+                 {p.x, rows * p.columns * bytes, true}};
+  run.parameters = bytes_of(SolveParameters{p.batch, turns, p.columns, n, storage_of(p.dtype),
+                                            false, false, false, p.transpose, false});
+  return {run};
+}
+
+std::vector<Dispatch> dispatches(const SolveProblem& p) {
+  if (p.batch == 0 || p.n == 0 || p.columns == 0) return {};
+  if (algorithm(Backend::kMetal, Op::kSolve, p.n, p.dtype, p.structure) != Algorithm::kSimdgroup) {
+    no_kernel("solution", p.n);
+  }
+  const int n = int(p.n);
+  const int64_t turns = parts(p.columns, system_columns());
+  const size_t rows = p.batch * n, bytes = arithmetic_bytes(p.dtype);
+  Dispatch run =
+      run_systems("solve_simdgroup", p.dtype, n, p.batch * turns, system_numbers(n, p.columns));
+  run.buffers = {{p.a, rows * n * bytes, false},
+                 {p.b, rows * p.columns * bytes, false},
+                 {p.x, rows * p.columns * bytes, true},
+                 {p.info, p.info ? size_t(p.batch) * 4 : 0, true}};
+  run.parameters = bytes_of(SolveParameters{p.batch, turns, p.columns, n, storage_of(p.dtype),
+                                            is_pos(p.structure), is_triangular(p.structure),
+                                            is_upper(p.structure), p.transpose, p.info != nullptr});
   return {run};
 }
 

@@ -30,5 +30,8 @@ std::vector<Dispatch> dispatches(const InverseProblem& problem);
 // By an algorithm of the caller's choice, which must have kernels for that n.
 std::vector<Dispatch> dispatches(const InverseProblem& problem, Algorithm algorithm);
 std::vector<Dispatch> dispatches(const TripleProductProblem& problem);
+std::vector<Dispatch> dispatches(const LuProblem& problem);
+std::vector<Dispatch> dispatches(const LuSolveProblem& problem);
+std::vector<Dispatch> dispatches(const SolveProblem& problem);
 
 }  // namespace jaxinv::metal

@@ -30,8 +30,8 @@ bool is_chip(const std::string& device, const char* name) {
   return device.compare(0, length, name) == 0 && (device.size() == length || device[length] == ' ');
 }
 
-bool has_kernel(Op op, int64_t n, DType dtype) {
-  return algorithm(Backend::kMetal, op, n, dtype, Structure::kGeneral) != Algorithm::kPortable;
+bool has_kernel(Op op, int64_t n, DType dtype, Structure structure) {
+  return algorithm(Backend::kMetal, op, n, dtype, structure) != Algorithm::kPortable;
 }
 
 std::string limits() {
@@ -55,18 +55,19 @@ int64_t handover_bytes(const std::string& device) {
 void select_mode(Mode mode) { selected = mode; }
 Mode mode() { return selected; }
 
-bool hands_over(Op op, int64_t n, DType dtype, int64_t bytes, const std::string& device) {
-  if (mode() == Mode::kNever || bytes == 0 || !has_kernel(op, n, dtype)) return false;
+bool hands_over(Op op, int64_t n, DType dtype, Structure structure, int64_t bytes,
+                const std::string& device) {
+  if (mode() == Mode::kNever || bytes == 0 || !has_kernel(op, n, dtype, structure)) return false;
   return mode() == Mode::kAlways || bytes >= handover_bytes(device);
 }
 
-std::string handover_reason(Op op, int64_t n, DType dtype, int64_t bytes,
+std::string handover_reason(Op op, int64_t n, DType dtype, Structure structure, int64_t bytes,
                             const std::string& device) {
   const std::string no = "not on the GPU of a Mac: ";
   if (mode() == Mode::kNever) return no + "JAXINV_METAL=never";
   if (bytes == 0) return no + "there is nothing to compute";
-  if (!has_kernel(op, n, dtype)) {
-    return no + plan(Backend::kMetal, op, n, dtype, Structure::kGeneral).reason;
+  if (!has_kernel(op, n, dtype, structure)) {
+    return no + plan(Backend::kMetal, op, n, dtype, structure).reason;
   }
   if (mode() == Mode::kAlways) return "on the GPU of a Mac: JAXINV_METAL=always";
   const int64_t threshold = handover_bytes(device);

@@ -20,11 +20,12 @@ constexpr int64_t kLeastHandover = 1'000'000;  // of any chip
 void select_mode(Mode mode);
 Mode mode();
 
-// Of a call that reads `bytes` of each operand: whether the kernels of Metal take it, on a Mac whose GPU has
-// this name.
-bool hands_over(Op op, int64_t n, DType dtype, int64_t bytes, const std::string& device);
+// Of a call that reads `bytes` of matrices, and of right-hand sides where it solves: whether the kernels of Metal take
+// it, on a Mac whose GPU has this name.
+bool hands_over(Op op, int64_t n, DType dtype, Structure structure, int64_t bytes,
+                const std::string& device);
 // Why, in words.
-std::string handover_reason(Op op, int64_t n, DType dtype, int64_t bytes,
+std::string handover_reason(Op op, int64_t n, DType dtype, Structure structure, int64_t bytes,
                             const std::string& device);
 
 }  // namespace jaxinv::metal

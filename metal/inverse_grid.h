@@ -108,7 +108,7 @@ JAXINV_INLINE void store_grid(InverseBuffers b, device uchar* scratch, constant 
   for (int k = at.lane; k < n && !info; k += lanes) {
     multiply(mantissa, exponent, number(m.pivots[k]), 0);
   }
-  group_multiply<simdgroup_lanes()>(mantissa, exponent);
+  group_multiply(simdgroup_lanes(), mantissa, exponent);
   if (at.lane != 0) return;
   store_determinant(b, index, scalar::select(odd, -mantissa, mantissa), exponent, shift, n, info,
                     info && is_zero(number(m.pivots[info - 1])), m.state[kFinite] != 0);

@@ -34,7 +34,7 @@ template <class V, int kN>
 JAXINV_INLINE void eliminate_rows(int n, thread V (&row)[kN], thread SimdgroupLane<V>& lane) {
   for (int k = 0; k < n; ++k) {
     const int key = lane.i < n && lane.step < 0 ? key_bits(row[0]) : -1;
-    const int chosen = group_argmax<lanes_per_matrix(kN)>(key, lane.i);
+    const int chosen = group_argmax(lanes_per_matrix(kN), key, lane.i);
     const int source = lane.base + chosen;
     const V pivot = shuffle(row[0], source);
     if (!lane.info && scalar::bad_pivot(pivot)) {
@@ -62,21 +62,21 @@ JAXINV_INLINE void eliminate_rows(int n, thread V (&row)[kN], thread SimdgroupLa
 }
 
 // The determinant of each group's matrix. `finite`: of the lane's row.
-template <class V, int kLanes>
-JAXINV_INLINE void store_simdgroup_determinant(InverseBuffers b, long index, bool mine, int n,
-                                               thread const SimdgroupLane<V>& lane, int shift,
-                                               bool finite) {
+template <class V>
+JAXINV_INLINE void store_simdgroup_determinant(InverseBuffers b, int lanes, long index, bool mine,
+                                               int n, thread const SimdgroupLane<V>& lane,
+                                               int shift, bool finite) {
   // The sign of the permutation: pairs of rows that were chosen against their order.
   int odd = 0;
   for (int j = 1; j < n; ++j) {
     const int other = ::metal::simd_shuffle(lane.step, ushort(lane.base + j));
     odd ^= int(j > lane.i && lane.i < n && other < lane.step);
   }
-  for (int lanes = 1; lanes < kLanes; lanes *= 2) odd ^= shuffle_xor(odd, lanes);
-  finite = group_max<kLanes>(int(!finite)) == 0;
+  for (int d = 1; d < lanes; d *= 2) odd ^= shuffle_xor(odd, d);
+  finite = group_max(lanes, int(!finite)) == 0;
   V mantissa = scalar::select(lane.i < n, lane.pivot, V(1));
   int exponent = take_exponent(mantissa);
-  group_multiply<kLanes>(mantissa, exponent);
+  group_multiply(lanes, mantissa, exponent);
   if (!mine || lane.i != 0) return;
   store_determinant(b, index, scalar::select(odd, -mantissa, mantissa), exponent, shift, n,
                     lane.info, lane.zero_pivot, finite);
@@ -108,7 +108,7 @@ JAXINV_INLINE void inverse_simdgroup(InverseBuffers b, constant InverseParameter
       size = ::metal::max(size, size_bits(row[j]));
       finite = finite && is_finite(row[j]);
     }
-    const int shift = range_shift(group_max<lanes_per_matrix(kN)>(size));
+    const int shift = range_shift(group_max(kLanes, size));
     if (shift && has_row) {  // seldom: a loop
       threadgroup typename Memory<V>::type* from = own + lane.i * stride;
       for (int j = 0; j < n; ++j) from[j] = memory(scaled_in(number(from[j]), shift));
@@ -118,8 +118,7 @@ JAXINV_INLINE void inverse_simdgroup(InverseBuffers b, constant InverseParameter
     eliminate_rows(n, row, lane);
     if (p.with_info && mine && lane.i == 0) b.info[first + matrix] = lane.info;
     if (p.with_determinant) {
-      store_simdgroup_determinant<V, lanes_per_matrix(kN)>(b, first + matrix, mine, n, lane, shift,
-                                                           finite);
+      store_simdgroup_determinant(b, kLanes, first + matrix, mine, n, lane, shift, finite);
     }
     JAXINV_UNROLL
     for (int j = 0; j < kN; ++j) {

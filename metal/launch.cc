@@ -49,7 +49,10 @@ class Job : public std::enable_shared_from_this<Job> {
       }
     }
   }
-  void prepare(const TripleProductProblem& p, int64_t) { dispatches_ = dispatches(p); }
+  template <class Problem>
+  void prepare(const Problem& p, int64_t) {
+    dispatches_ = dispatches(p);
+  }
 
   void start() {
     for (const Dispatch& d : dispatches_) {
@@ -161,13 +164,15 @@ void start(const Problem& problem, const Context& context) {
   job->start();
 }
 
-bool takes(Op op, int64_t n, DType dtype, int64_t batch) {
-  const int64_t bytes = batch * n * n * storage_bytes(dtype);
+// A call that reads matrices and, beside them, right-hand sides of so many numbers.
+template <class Problem>
+bool takes(Op op, Structure structure, const Problem& p, int64_t beside = 0) {
+  const int64_t bytes = p.batch * (p.n * p.n + beside) * storage_bytes(p.dtype);
   // Where it cannot be, no device is asked for.
   if (mode() == Mode::kNever || (mode() == Mode::kAuto && bytes < kLeastHandover)) return false;
   const Gpu& gpu = Gpu::instance();
   return gpu.unavailable().empty() && size_t(bytes) <= gpu.max_buffer_bytes() &&
-         hands_over(op, n, dtype, bytes, gpu.name());
+         hands_over(op, p.n, p.dtype, structure, bytes, gpu.name());
 }
 
 }  // namespace
@@ -176,12 +181,23 @@ void launch(const InverseProblem& problem, const Context& context) { start(probl
 void launch(const TripleProductProblem& problem, const Context& context) {
   start(problem, context);
 }
+void launch(const LuProblem& problem, const Context& context) { start(problem, context); }
+void launch(const LuSolveProblem& problem, const Context& context) { start(problem, context); }
+void launch(const SolveProblem& problem, const Context& context) { start(problem, context); }
 
-bool takes(const InverseProblem& p) {
-  return p.structure == Structure::kGeneral && takes(Op::kInverse, p.n, p.dtype, p.batch);
-}
+bool takes(const InverseProblem& p) { return takes(Op::kInverse, p.structure, p); }
 bool takes(const TripleProductProblem& p) {
-  return takes(Op::kTripleProduct, p.n, p.dtype, p.batch);
+  return takes(Op::kTripleProduct, Structure::kGeneral, p);
+}
+bool takes(const LuProblem& p) {
+  return takes(p.lu ? Op::kLuFactor : Op::kDeterminant, p.structure, p);
+}
+// Without right-hand sides there is nothing that a kernel would do.
+bool takes(const LuSolveProblem& p) {
+  return p.columns > 0 && takes(Op::kLuSolve, p.structure, p, p.n * p.columns);
+}
+bool takes(const SolveProblem& p) {
+  return p.columns > 0 && takes(Op::kSolve, p.structure, p, p.n * p.columns);
 }
 
 const std::string& unavailable() { return Gpu::instance().unavailable(); }

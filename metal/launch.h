@@ -19,10 +19,16 @@ struct Context {
 // Throws std::exception where the launch cannot begin; `done` is not called then.
 void launch(const InverseProblem& problem, const Context& context);
 void launch(const TripleProductProblem& problem, const Context& context);
+void launch(const LuProblem& problem, const Context& context);
+void launch(const LuSolveProblem& problem, const Context& context);
+void launch(const SolveProblem& problem, const Context& context);
 
 // Whether the GPU of this machine takes a call that could run on the CPU.
 bool takes(const InverseProblem& problem);
 bool takes(const TripleProductProblem& problem);
+bool takes(const LuProblem& problem);
+bool takes(const LuSolveProblem& problem);
+bool takes(const SolveProblem& problem);
 
 // Why the kernels cannot run in this process, in words; empty where they can. Asks for the device once.
 const std::string& unavailable();

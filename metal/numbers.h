@@ -55,6 +55,10 @@ JAXINV_INLINE bool is_zero(float x) { return x == 0; }
 JAXINV_INLINE bool is_zero(Complex64 x) { return x.re == 0 && x.im == 0; }
 JAXINV_INLINE bool is_finite(float x) { return x - x == 0; }
 JAXINV_INLINE bool is_finite(Complex64 x) { return is_finite(x.re) && is_finite(x.im); }
+JAXINV_INLINE float conjugate(float x) { return x; }
+JAXINV_INLINE Complex64 conjugate(Complex64 x) { return Complex64(x.re, -x.im); }
+JAXINV_INLINE float real_part(float x) { return x; }
+JAXINV_INLINE float real_part(Complex64 x) { return x.re; }
 JAXINV_INLINE void make_nan(thread float& x) { x = NAN; }
 JAXINV_INLINE void make_nan(thread Complex64& x) { x = Complex64(NAN, NAN); }
 template <class V>
@@ -131,9 +135,9 @@ JAXINV_INLINE void multiply(thread V& mantissa, thread int& exponent, V other, i
 
 // Writes a determinant. shift: the power of two that the matrix was multiplied by. Of a matrix whose elimination
 // failed: 0 where its pivot was exactly zero and every entry is finite, NaN otherwise.
-template <class V>
-JAXINV_INLINE void store_determinant(InverseBuffers b, long index, V mantissa, int exponent,
-                                     int shift, int n, int info, bool zero_pivot, bool finite) {
+template <class Buffers, class V>
+JAXINV_INLINE void store_determinant(Buffers b, long index, V mantissa, int exponent, int shift,
+                                     int n, int info, bool zero_pivot, bool finite) {
   if (info) mantissa = zero_pivot && finite ? V(0) : not_a_number<V>();
   static_cast<device typename Memory<V>::type*>(b.mantissa)[index] = memory(mantissa);
   b.exponent[index] = info ? 0 : exponent - shift * n;

@@ -21,6 +21,7 @@ struct InverseParameters {
   int32_t storage;
   int32_t with_info;         // otherwise there is no such buffer
   int32_t with_determinant;  // mantissa and exponent
+  int32_t positive, upper;   // what is known of it, see triangle_simdgroup.h
 };
 
 // Buffers of y = −op(l) op(g) op(r): l, g, r, y, these.
@@ -30,6 +31,29 @@ struct TripleProductParameters {
   int32_t storage;
   int32_t transpose_l, transpose_g, transpose_r;
   int32_t same;  // l is r: read once
+};
+
+// Buffers of an LU factorisation: a, lu, permutation, info, mantissa, exponent, these.
+struct LuParameters {
+  int64_t batch;
+  int32_t n;
+  int32_t storage;
+  int32_t positive, upper;  // Hermitian positive definite; by its upper triangle
+  int32_t with_factors;     // lu and permutation
+  int32_t with_info;
+  int32_t with_determinant;
+};
+
+// Buffers of op(a) x = b: a, b, x, info, these; by factors: lu, permutation, b, x, these.
+struct SolveParameters {
+  int64_t batch;
+  int64_t parts;  // of the right-hand sides of a matrix, system_columns each
+  int64_t columns;
+  int32_t n;
+  int32_t storage;
+  int32_t positive, triangular, upper;
+  int32_t transpose;
+  int32_t with_info;
 };
 
 // Lanes of a simdgroup.
@@ -52,6 +76,27 @@ constexpr int lanes_per_matrix(int n) { return n <= 8 ? 8 : n <= 16 ? 16 : 32; }
 constexpr int matrices_per_simdgroup(int n) { return simdgroup_lanes() / lanes_per_matrix(n); }
 // Numbers in a tile of all of them, rows of odd length.
 constexpr int tile_numbers(int size) { return matrices_per_simdgroup(size) * size * (size | 1); }
+
+// Systems and structured matrices: a row for each of so many lanes, and so many right-hand sides at a time. A
+// simdgroup's matrices, rows of odd length, and their right-hand sides stand in its part of a pool.
+constexpr int lanes_per_system(int n) { return n <= 4 ? 4 : lanes_per_matrix(n); }
+constexpr int systems_per_simdgroup(int n) { return simdgroup_lanes() / lanes_per_system(n); }
+constexpr int system_columns() { return 16; }
+constexpr int system_stride(int64_t columns) {
+  return int(columns < system_columns() ? columns : system_columns()) | 1;
+}
+constexpr int system_numbers(int n) { return n * (n | 1); }
+constexpr int system_numbers(int n, int64_t columns) {
+  return system_numbers(n) + n * system_stride(columns);
+}
+constexpr int system_pool_bytes() { return 16384; }
+constexpr int system_simdgroups() { return 4; }  // of a group of threads, at most
+constexpr int system_threads() { return system_simdgroups() * simdgroup_lanes(); }
+constexpr int system_simdgroups(int n, int numbers, int bytes) {
+  return system_pool_bytes() / (systems_per_simdgroup(n) * numbers * bytes) < system_simdgroups()
+             ? system_pool_bytes() / (systems_per_simdgroup(n) * numbers * bytes)
+             : system_simdgroups();
+}
 
 // A threadgroup holds a matrix in 16 × 16 tiles of 3, 4 or 6 numbers a side, one per thread.
 constexpr int threadgroup_side() { return 16; }

@@ -22,11 +22,10 @@ JAXINV_INLINE Complex64 shuffle_xor(Complex64 x, int lanes) {
 }
 
 // The largest value of each group, in all of its lanes.
-template <int kLanes>
-JAXINV_INLINE int group_max(int value) {
-  if (kLanes == simdgroup_lanes()) return ::metal::simd_max(value);
-  for (int lanes = kLanes / 2; lanes > 0; lanes /= 2) {
-    value = ::metal::max(value, shuffle_xor(value, lanes));
+JAXINV_INLINE int group_max(int lanes, int value) {
+  if (lanes == simdgroup_lanes()) return ::metal::simd_max(value);
+  for (int distance = lanes / 2; distance > 0; distance /= 2) {
+    value = ::metal::max(value, shuffle_xor(value, distance));
   }
   return value;
 }
@@ -36,18 +35,17 @@ JAXINV_INLINE int key_bits(float x) { return as_type<int>(x) & 0x7fffffff; }
 JAXINV_INLINE int key_bits(Complex64 x) { return key_bits(scalar::magnitude(x)); }
 
 // The first of the group's lanes that has its largest key; `i` counts them.
-template <int kLanes>
-JAXINV_INLINE int group_argmax(int key, int i) {
-  const int best = group_max<kLanes>(key);
-  return kLanes - group_max<kLanes>(key == best ? kLanes - i : 0);
+JAXINV_INLINE int group_argmax(int lanes, int key, int i) {
+  const int best = group_max(lanes, key);
+  return lanes - group_max(lanes, key == best ? lanes - i : 0);
 }
 
 // The product of the determinants of a group's lanes.
-template <int kLanes, class V>
-JAXINV_INLINE void group_multiply(thread V& mantissa, thread int& exponent) {
-  for (int lanes = 1; lanes < kLanes; lanes *= 2) {
-    const V other = shuffle_xor(mantissa, lanes);
-    multiply(mantissa, exponent, other, shuffle_xor(exponent, lanes));
+template <class V>
+JAXINV_INLINE void group_multiply(int lanes, thread V& mantissa, thread int& exponent) {
+  for (int distance = 1; distance < lanes; distance *= 2) {
+    const V other = shuffle_xor(mantissa, distance);
+    multiply(mantissa, exponent, other, shuffle_xor(exponent, distance));
   }
 }
 

@@ -17,6 +17,18 @@ struct Rows {
   JAXINV_INLINE int operator()(int e) const { return e + row(e) * (stride - n); }
 };
 
+// The same for the transposed matrix where `transposed`.
+struct Turned {
+  Rows rows;
+  bool transposed;
+  JAXINV_INLINE Turned(int n, int stride, bool transposed)
+      : rows(n, stride), transposed(transposed) {}
+  JAXINV_INLINE int operator()(int e) const {
+    const int i = rows.row(e), j = e - i * rows.n;
+    return transposed ? j * rows.stride + i : i * rows.stride + j;
+  }
+};
+
 // Where number e of a single row stands.
 struct InPlace {
   JAXINV_INLINE int operator()(int e) const { return e; }

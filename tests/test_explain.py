@@ -203,6 +203,39 @@ def test_a_mac_hands_large_calls_over(native, platform, n, kernel):
     assert "not on the GPU of a Mac: " in double
 
 
-def test_systems_stay_on_the_cpu_of_a_mac(native):
-    text = jaxinv.explain((100_000, 3, 3), "float32", "solve", "macos")
-    assert "kernel     cpu/solve_lanes" in text and "not on the GPU of a Mac: " in text
+@pytest.mark.parametrize(
+    ("op", "assume_a", "n", "kernel"),
+    [
+        ("solve", "general", 3, "solve_simdgroup"),
+        ("solve", "general", 20, "lu_simdgroup"),
+        ("solve", "pos", 3, "solve_simdgroup"),
+        ("solve", "lower triangular", 32, "solve_simdgroup"),
+        ("det", "general", 32, "lu_simdgroup"),
+        ("slogdet", "pos", 8, "lu_simdgroup"),
+        ("inv", "pos", 32, "triangle_simdgroup"),
+        ("inv", "upper triangular", 4, "triangle_simdgroup"),
+    ],
+)
+def test_a_mac_hands_systems_over(native, op, assume_a, n, kernel):
+    if _native.switches()["JAXINV_METAL"] in ("always", "never"):
+        pytest.skip("JAXINV_METAL decides")
+    kernels = r"^  kernel     (\S+)"
+    large, small, larger, double = (
+        jaxinv.explain((batch, n, n), dtype, op, "macos", assume_a)
+        for batch, n, dtype in (
+            (10_000_000 // n**2, n, "float32"),
+            (1, n, "complex64"),
+            (10_000, 33, "float32"),
+            (10_000_000 // n**2, n, "float64"),
+        )
+    )
+    found = re.findall(kernels, large, re.MULTILINE)
+    assert found[0] == f"metal/{kernel}" and not [name for name in found if name.startswith("cpu/")]
+    assert re.search(r"; on the GPU of a Mac: (40|39\.\d+) MB are at least \d MB, the threshold of", large)
+    for text, why in (
+        (small, "MB are less than"),
+        (larger, "n > 32: "),
+        (double, "Apple's GPUs have no 64-bit"),
+    ):
+        assert re.findall(kernels, text, re.MULTILINE)[0].startswith("cpu/")
+        assert re.search(rf"not on the GPU of a Mac: .*{why}", text)

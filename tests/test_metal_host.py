@@ -127,6 +127,61 @@ def test_failures_reach_the_caller(metal):
     assert dtype == "float64"
 
 
+# What each operation runs, by small calls in mode "always".
+_KERNELS = """
+    import jax, jaxinv, numpy as np
+    from jax import numpy as jnp
+
+    def show(function, *operands, **options):
+        try:
+            jax.block_until_ready(function(*operands, **options))
+            print("nothing failed")
+        except jax.errors.JaxRuntimeError as error:
+            print(str(error).split("INTERNAL: ")[-1])
+
+    eye, many = np.eye(5, dtype=np.float32), np.ones((5, 400), np.float32)
+    show(jaxinv.solve, eye, eye)
+    show(jaxinv.solve, eye, eye, assume_a="pos")
+    show(jaxinv.solve, np.eye(5, dtype=np.complex64), many.astype(np.complex64), assume_a="upper triangular")
+    show(jaxinv.solve, np.eye(20, dtype=np.float32), np.ones(20, np.float32))
+    show(jaxinv.slogdet, eye)
+    show(jaxinv.det, eye, assume_a="pos")
+    show(jaxinv.inv, eye, assume_a="pos")
+    show(jaxinv.inv, eye.astype(jnp.bfloat16), assume_a="lower triangular")
+    show(jaxinv.solve, np.eye(33, dtype=np.float32), np.ones(33, np.float32))
+    show(jaxinv.solve, eye, np.zeros((5, 0), np.float32))
+"""
+
+
+def test_every_operation_runs_its_kernel(metal):
+    if "Apple M1 (fake)" not in [b.device for b in jaxinv.backends()]:
+        pytest.skip("only the fake device fails when told to")
+    expected = [
+        ("solve", "solve_simdgroup_float32"),
+        ("solve", "solve_simdgroup_float32"),
+        ("solve", "solve_simdgroup_complex64"),
+        ("lu_factor", "lu_simdgroup_float32"),
+        ("determinant", "lu_simdgroup_float32"),
+        ("determinant", "lu_simdgroup_float32"),
+        ("inverse", "triangle_simdgroup_float32"),
+        ("inverse", "triangle_simdgroup_float32"),
+    ]
+    lines = metal(_KERNELS, "always", JAXINV_METAL_FAKE_ERROR="too hot").splitlines()
+    wanted = [f"jaxinv_{op}: kernel {kernel}: the GPU failed: too hot" for op, kernel in expected]
+    assert lines == [*wanted, "nothing failed", "nothing failed"]
+    code = """
+        import jax, jaxinv, numpy as np
+        a = np.eye(8, dtype=np.float32)
+        jax.block_until_ready(jaxinv.solve(a, np.ones((8, 20), np.float32)))
+        try:  # one matrix, but 6.4 MB of right-hand sides
+            jax.block_until_ready(jaxinv.solve(a, np.ones((8, 200_000), np.float32)))
+        except jax.errors.JaxRuntimeError as error:
+            print(error)
+    """
+    (line,) = metal(code, "auto", JAXINV_METAL_FAKE_ERROR="too hot").splitlines()
+    assert line.endswith("jaxinv_lu_solve: kernel lu_solve_simdgroup_float32: the GPU failed: too hot")
+
+
 def test_large_calls_are_handed_over(metal):
     """The GPU's results differ from the CPU's in the last bits: they show who computed."""
     code = """

@@ -245,13 +245,6 @@ def test_runs_fit_the_device(program):
                     assert 0 < threads <= most <= 512 and memory <= 32768, name
 
 
-def _barriers():
-    for path in sorted((ROOT / "metal").glob("*.h")):
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            if re.search(r"(simdgroup|threadgroup)_barrier\(", line):
-                yield f"metal/{path.name}:{number}"
-
-
 # What shows a missing barrier in a file: kernels and sizes.
 _INVERSES = {
     "inverse_thread": [("plan", 3)],
@@ -263,44 +256,37 @@ _INVERSES = {
 }
 
 
-def _problems(program, place):
-    """Functions of (seed, without) whose results a barrier may change."""
+def _problems(place):
+    """Functions of (program, seed, without) whose results a barrier may change."""
     family = re.match(r"metal/(\w+)\.h", place)[1]
     for kernel, n in _INVERSES.get(family, ()):
         a = np.concatenate([_odd_batch(n, "float32")[0]] * (5 if n <= 8 else 1))
         options = {"kernel": kernel, "groups": int(kernel == "plan")}
-        yield lambda seed, without, a=a, o=options: invert(program, a, seed=seed, without=without, **o)
+        yield lambda program, seed, without, a=a, o=options: invert(
+            program, a, seed=seed, without=without, **o
+        )
     for n in (3,) if family == "triple_product_thread" else (6, 20) if "triple" in family else ():
         l, g, r = matrices.well_conditioned((3, 40 if n == 3 else 9, n, n), "float32")
         options = {"groups": 1, "flags": metal.TRANSPOSE_G}
-        yield lambda seed, without, x=(l, g, r), o=options: [
+        yield lambda program, seed, without, x=(l, g, r), o=options: [
             triple_product(program, *x, seed=seed, without=without, **o)
         ]
 
 
-def _shows(program, place):
-    for problem in _problems(program, place):
-        expected = problem(0, None)
-        for seed in range(40):
-            try:
-                got = problem(seed, place)
-            except AssertionError:  # the emulator saw the threads part
-                return True
-            if any(x.tobytes() != y.tobytes() for x, y in zip(got, expected, strict=True)):
-                return True
-    return False
+_FILES = (*_INVERSES, "triple_product_thread", "triple_product_simdgroup")
 
 
 def test_a_missing_barrier_shows(program):
-    first = {place.split(":")[0]: place for place in reversed(list(_barriers()))}
+    first = {place.split(":")[0]: place for place in reversed(list(metal.barriers(_FILES)))}
     assert len(first) == 8
-    assert not [place for place in first.values() if not _shows(program, place)]
+    assert not [place for place in first.values() if not metal.shows(program, place, _problems(place))]
 
 
 @pytest.mark.slow
 def test_every_barrier_is_needed(program):
     """One at a time is left out: some result changes with the schedule."""
-    assert not [place for place in _barriers() if not _shows(program, place)]
+    places = metal.barriers(_FILES)
+    assert not [place for place in places if not metal.shows(program, place, _problems(place))]
 
 
 @pytest.mark.parametrize(

@@ -65,39 +65,39 @@ Outcome triple_product(xffi::ThreadPool pool, xffi::AnyBuffer l, xffi::AnyBuffer
   return launch_anywhere("jaxinv_triple_product", problem, pool);
 }
 
-xffi::Error solve(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::AnyBuffer b,
-                  xffi::RemainingRets results, std::string_view structure, bool transpose,
-                  bool with_info) {
+Outcome solve(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::AnyBuffer b,
+              xffi::RemainingRets results, std::string_view structure, bool transpose,
+              bool with_info) {
   SolveProblem problem;
   JAXINV_RETURN_IF_ERROR(
       decode_solve(Backend::kCpu, a, b, results, structure, transpose, with_info, problem));
-  return launch("jaxinv_solve", problem, pool);
+  return launch_anywhere("jaxinv_solve", problem, pool);
 }
 
-xffi::Error lu_factor(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
-                      xffi::Result<xffi::AnyBuffer> permutation, xffi::Result<xffi::AnyBuffer> info,
-                      std::string_view structure) {
+Outcome lu_factor(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::Result<xffi::AnyBuffer> lu,
+                  xffi::Result<xffi::AnyBuffer> permutation, xffi::Result<xffi::AnyBuffer> info,
+                  std::string_view structure) {
   LuProblem problem;
   JAXINV_RETURN_IF_ERROR(
       decode_lu_factor(Backend::kCpu, a, lu, permutation, info, structure, problem));
-  return launch("jaxinv_lu_factor", problem, pool);
+  return launch_anywhere("jaxinv_lu_factor", problem, pool);
 }
 
-xffi::Error lu_solve(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::AnyBuffer lu,
-                     xffi::AnyBuffer permutation, xffi::AnyBuffer b,
-                     xffi::Result<xffi::AnyBuffer> x, std::string_view, bool transpose) {
+Outcome lu_solve(xffi::ThreadPool pool, xffi::AnyBuffer a, xffi::AnyBuffer lu,
+                 xffi::AnyBuffer permutation, xffi::AnyBuffer b, xffi::Result<xffi::AnyBuffer> x,
+                 std::string_view, bool transpose) {
   LuSolveProblem problem;
   JAXINV_RETURN_IF_ERROR(decode_lu_solve(lu, permutation, b, x, transpose, problem));
-  return launch("jaxinv_lu_solve", problem, pool);
+  return launch_anywhere("jaxinv_lu_solve", problem, pool);
 }
 
-xffi::Error determinant(xffi::ThreadPool pool, xffi::AnyBuffer a,
-                        xffi::Result<xffi::AnyBuffer> mantissa,
-                        xffi::Result<xffi::AnyBuffer> exponent, std::string_view structure) {
+Outcome determinant(xffi::ThreadPool pool, xffi::AnyBuffer a,
+                    xffi::Result<xffi::AnyBuffer> mantissa, xffi::Result<xffi::AnyBuffer> exponent,
+                    std::string_view structure) {
   LuProblem problem;
   JAXINV_RETURN_IF_ERROR(
       decode_determinant(Backend::kCpu, a, mantissa, exponent, structure, problem));
-  return launch("jaxinv_determinant", problem, pool);
+  return launch_anywhere("jaxinv_determinant", problem, pool);
 }
 
 xffi::Error copy(xffi::ThreadPool pool, xffi::AnyBuffer src, xffi::Result<xffi::AnyBuffer> dst) {

@@ -49,12 +49,16 @@ T named(const Name<T> (&table)[N], const char* what, const std::string& name) {
   throw std::invalid_argument(std::string("_jaxinv: unknown ") + what + " '" + name + "'");
 }
 
+Structure structure_named(const std::string& name) {
+  const std::optional<Structure> known = ffi::structure_of(name);
+  if (!known) throw std::invalid_argument("_jaxinv: unknown structure '" + name + "'");
+  return *known;
+}
+
 nb::dict plan_dict(const std::string& backend, const std::string& op, int64_t n,
                    const std::string& dtype, const std::string& structure) {
-  const std::optional<Structure> known = ffi::structure_of(structure);
-  if (!known) throw std::invalid_argument("_jaxinv: unknown structure '" + structure + "'");
   Plan answer = plan(named(kBackends, "backend", backend), named(kOps, "op", op), n,
-                     named(kDTypes, "dtype", dtype), *known);
+                     named(kDTypes, "dtype", dtype), structure_named(structure));
   nb::dict out;
   out["native"] = answer.algorithm != Algorithm::kPortable;
   out["algorithm"] = answer.description;
@@ -169,12 +173,14 @@ std::string device(const std::string& backend) {
 void select_metal(const std::string& mode) { metal::select_mode(named(kModes, "mode", mode)); }
 
 // Whether a call of jax's cpu platform goes to the GPU of a Mac (of this one, if it is one), and why.
-nb::tuple handover(const std::string& op, int64_t n, const std::string& dtype, int64_t bytes) {
+nb::tuple handover(const std::string& op, int64_t n, const std::string& dtype,
+                   const std::string& structure, int64_t bytes) {
+  const Structure known = structure_named(structure);
   const Op which = named(kOps, "op", op);
   const DType type = named(kDTypes, "dtype", dtype);
   const std::string gpu = device("metal");
-  return nb::make_tuple(metal::hands_over(which, n, type, bytes, gpu),
-                        metal::handover_reason(which, n, type, bytes, gpu));
+  return nb::make_tuple(metal::hands_over(which, n, type, known, bytes, gpu),
+                        metal::handover_reason(which, n, type, known, bytes, gpu));
 }
 
 std::string kernel_set(const std::string& backend) {
@@ -208,9 +214,9 @@ NB_MODULE(_jaxinv, m) {
   m.def("select_isa", cpu::select_kernel_set, nb::arg("name"),
         "Fixes the CPU's kernel set; '' takes the best.");
   m.def("select_metal", select_metal, nb::arg("mode"), "JAXINV_METAL: auto, always or never.");
-  m.def(
-      "handover", handover, nb::arg("op"), nb::arg("n"), nb::arg("dtype"), nb::arg("bytes"),
-      "Whether a call that reads so many bytes of each operand goes to the GPU of a Mac, and why.");
+  m.def("handover", handover, nb::arg("op"), nb::arg("n"), nb::arg("dtype"), nb::arg("structure"),
+        nb::arg("bytes"),
+        "Whether a call that reads so many bytes goes to the GPU of a Mac, and why.");
   m.def("compiles_for", compiles_for, nb::arg("backend"),
         "Whether programs for a backend may call its kernels.");
   m.def("kernel_set", kernel_set, nb::arg("backend"), "The kernel set in use.");

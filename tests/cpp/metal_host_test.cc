@@ -334,7 +334,7 @@ void test_handover_by_chip() {
     EXPECT(metal::handover_bytes(name) == bytes, "%s: %d", name, int(metal::handover_bytes(name)));
   }
   const std::string reason =
-      metal::handover_reason(Op::kInverse, 3, DType::kF32, 36000, "Apple M5");
+      metal::handover_reason(Op::kInverse, 3, DType::kF32, Structure::kPosUpper, 36000, "Apple M5");
   EXPECT(reason.find("not on the GPU of a Mac: 0.036 MB are less than 1 MB") == 0, "%s",
          reason.c_str());
 }

@@ -1,7 +1,7 @@
 // Solves the problem on its standard input by the Metal kernels on the SIMT emulator, or on a GPU of NVIDIA
-// (tests/cpp/msl/cuda). Input: eight 64-bit integers,
-// see Head, then the operands. Output: inverses, info, mantissas, exponents; or triple products; or, for a batch
-// that is only planned, the kernel runs. Argument: a barrier to leave out.
+// (tests/cpp/msl/cuda). Input: ten 64-bit integers,
+// see Head, then the operands. Output: all results, those that are absent as they were; or, for a batch that is only
+// planned, the kernel runs. Argument: a barrier to leave out.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -31,16 +31,19 @@ struct Head {
       groups;  // of each run, at most; only of kernels whose groups take several problems in turn
   int64_t flags;  // below
   int64_t operation;
+  int64_t structure;
+  int64_t columns;  // right-hand sides
 };
-enum Operation : int64_t { kInvert, kTriple, kShow };
+enum Operation : int64_t { kInvert, kTriple, kFactor, kDeterminant, kSolve, kSolveByFactors };
 enum Flag : int64_t {
-  kTransposeL = 1,
+  kTransposeL = 1,  // of systems, too
   kTransposeG = 2,
   kTransposeR = 4,
-  kSame = 8,       // l and r are one operand
-  kOnly = 16,      // the inverse alone
-  kFlush = 32,     // denormals are zero, as Apple's GPUs have it
-  kUnaligned = 64  // operands start one number into their pages
+  kSame = 8,        // l and r are one operand
+  kOnly = 16,       // the inverse alone
+  kFlush = 32,      // denormals are zero, as Apple's GPUs have it
+  kUnaligned = 64,  // operands start one number into their pages
+  kShow = 128  // the kernel runs, for a batch that may be larger than memory: nothing is touched
 };
 
 void read(void* to, size_t bytes) {
@@ -59,6 +62,10 @@ class Memory {
   }
   void* data() const { return static_cast<char*>(memory_.get()) + offset_; }
   void fill() const { read(data(), bytes_); }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data());
+  }
   void write() const { std::fwrite(data(), 1, bytes_, stdout); }
 
  private:
@@ -67,7 +74,16 @@ class Memory {
   size_t offset_;
 };
 
+void show(const std::vector<metal::Dispatch>& dispatches) {
+  for (const metal::Dispatch& d : dispatches) {
+    const msl::Limits limits = msl::limits(d.function);
+    std::printf("%s %u %u %u %zu\n", d.function.c_str(), d.groups, d.threads_per_group,
+                limits.threads_per_group, limits.threadgroup_bytes);
+  }
+}
+
 void run(const std::vector<metal::Dispatch>& dispatches, const Head& head) {
+  if (head.flags & kShow) return show(dispatches);
   simt::seed(head.seed);
 #ifdef __SSE__
   const unsigned state = _mm_getcsr();
@@ -92,32 +108,50 @@ std::vector<metal::Dispatch> dispatches_of(const InverseProblem& p, const Head& 
                             : metal::dispatches(p, Algorithm(head.algorithm));
 }
 
-void invert(const Head& head, size_t bytes) {
-  const DType dtype = DType(head.dtype);
-  const size_t numbers = head.batch * head.n * head.n, batch = head.batch;
-  const size_t offset = head.flags & kUnaligned ? bytes : 0;
-  const Memory a(numbers * bytes, offset), x(numbers * bytes, offset);
-  const Memory info(4 * batch), mantissa(arithmetic_bytes(dtype) * batch), exponent(4 * batch);
-  const Memory scratch(inverse_grid_bytes(head.n, arithmetic_bytes(dtype)) * batch);
+// Sizes of the operands, and what is read of them.
+struct Sizes {
+  int64_t batch;
+  size_t bytes, compute_bytes, offset, matrices, right;
+  explicit Sizes(const Head& head)
+      : batch(head.flags & kShow ? 0 : head.batch),
+        bytes(storage_bytes(DType(head.dtype))),
+        compute_bytes(arithmetic_bytes(DType(head.dtype))),
+        offset(head.flags & kUnaligned ? bytes : 0),
+        matrices(batch * head.n * head.n * bytes),
+        right(batch * head.n * head.columns * bytes) {}
+};
+
+void invert(const Head& head) {
+  const Sizes size(head);
+  const Memory a(size.matrices, size.offset), x(size.matrices, size.offset);
+  const Memory info(4 * size.batch), mantissa(size.compute_bytes * size.batch);
+  const Memory exponent(4 * size.batch);
+  const Memory scratch(inverse_grid_bytes(head.n, size.compute_bytes) * size.batch);
   a.fill();
-  InverseProblem p{
-      dtype,  Structure::kGeneral, head.n, head.batch, a.data(), x.data(), nullptr, nullptr,
-      nullptr};
+  InverseProblem p{DType(head.dtype),
+                   Structure(head.structure),
+                   head.n,
+                   head.batch,
+                   a.data(),
+                   x.data(),
+                   nullptr,
+                   nullptr,
+                   nullptr};
   if (!(head.flags & kOnly)) {
-    p.info = static_cast<int32_t*>(info.data());
+    p.info = info.as<int32_t>();
     p.mantissa = mantissa.data();
-    p.exponent = static_cast<int32_t*>(exponent.data());
+    p.exponent = exponent.as<int32_t>();
   }
   p.scratch = scratch.data();
   run(dispatches_of(p, head), head);
   for (const Memory* memory : {&x, &info, &mantissa, &exponent}) memory->write();
 }
 
-void multiply(const Head& head, size_t bytes) {
-  const size_t size = head.batch * head.n * head.n * bytes;
-  const size_t offset = head.flags & kUnaligned ? bytes : 0;
+void multiply(const Head& head) {
+  const Sizes size(head);
   const bool same = head.flags & kSame;
-  const Memory l(size, offset), g(size, offset), r(same ? 0 : size, offset), y(size, offset);
+  const Memory l(size.matrices, size.offset), g(size.matrices, size.offset);
+  const Memory r(same ? 0 : size.matrices, size.offset), y(size.matrices, size.offset);
   l.fill();
   g.fill();
   if (!same) r.fill();
@@ -129,33 +163,76 @@ void multiply(const Head& head, size_t bytes) {
   y.write();
 }
 
-// The runs for a batch that may be larger than memory: nothing is touched.
-void show(const Head& head) {
-  char anything = 0;
-  const InverseProblem p{DType(head.dtype),
-                         Structure::kGeneral,
-                         head.n,
-                         head.batch,
-                         &anything,
-                         &anything,
-                         nullptr,
-                         nullptr,
-                         nullptr};
-  for (const metal::Dispatch& d : dispatches_of(p, head)) {
-    const msl::Limits limits = msl::limits(d.function);
-    std::printf("%s %u %u %u %zu\n", d.function.c_str(), d.groups, d.threads_per_group,
-                limits.threads_per_group, limits.threadgroup_bytes);
+// Factors, permutation and info, or the determinant.
+void factor(const Head& head) {
+  const Sizes size(head);
+  const bool determinant = head.operation == kDeterminant;
+  const Memory a(size.matrices, size.offset), lu(size.matrices, size.offset);
+  const Memory permutation(4 * size.batch * head.n), info(4 * size.batch);
+  const Memory mantissa(size.compute_bytes * size.batch), exponent(4 * size.batch);
+  a.fill();
+  LuProblem p{DType(head.dtype),
+              Structure(head.structure),
+              head.n,
+              head.batch,
+              a.data(),
+              nullptr,
+              nullptr,
+              nullptr,
+              nullptr,
+              nullptr};
+  if (determinant) {
+    p.mantissa = mantissa.data();
+    p.exponent = exponent.as<int32_t>();
+  } else {
+    p.lu = lu.data();
+    p.permutation = permutation.as<int32_t>();
+    p.info = info.as<int32_t>();
   }
+  run(metal::dispatches(p), head);
+  for (const Memory* memory : {&lu, &permutation, &info, &mantissa, &exponent}) memory->write();
+}
+
+// Solutions and info; by factors where the permutation comes with them.
+void solve(const Head& head) {
+  const Sizes size(head);
+  const bool factors = head.operation == kSolveByFactors;
+  const Memory a(size.matrices, size.offset), b(size.right, size.offset);
+  const Memory permutation(factors ? 4 * size.batch * head.n : 0);
+  const Memory x(size.right, size.offset), info(4 * size.batch);
+  a.fill();
+  permutation.fill();
+  b.fill();
+  const DType dtype = DType(head.dtype);
+  const bool transpose = head.flags & kTransposeL;
+  if (factors) {
+    run(metal::dispatches(LuSolveProblem{dtype, transpose, head.n, head.columns, head.batch,
+                                         a.data(), permutation.as<int32_t>(), b.data(), x.data()}),
+        head);
+  } else {
+    run(metal::dispatches(SolveProblem{dtype, Structure(head.structure), transpose, head.n,
+                                       head.columns, head.batch, a.data(), b.data(), x.data(),
+                                       head.flags & kOnly ? nullptr : info.as<int32_t>()}),
+        head);
+  }
+  x.write();
+  info.write();
 }
 
 void run() {
   Head head;
   read(&head, sizeof head);
-  const DType dtype = DType(head.dtype);
-  const size_t bytes = storage_bytes(dtype);
-  if (head.operation == kInvert) return invert(head, bytes);
-  if (head.operation == kTriple) return multiply(head, bytes);
-  show(head);
+  switch (head.operation) {
+    case kInvert:
+      return invert(head);
+    case kTriple:
+      return multiply(head);
+    case kFactor:
+    case kDeterminant:
+      return factor(head);
+    default:
+      return solve(head);
+  }
 }
 
 }  // namespace
