@@ -122,23 +122,31 @@ bool is_system(Op op, Structure structure) {
   return structure != Structure::kGeneral || (op != Op::kInverse && op != Op::kTripleProduct);
 }
 
+// What has no kernel anywhere, since a triangle is solved with as it is.
+bool factors_triangle(Op op, Structure structure) {
+  return is_triangular(structure) && op != Op::kInverse && op != Op::kSolve;
+}
+
+std::string system_in_words(Op op, Structure structure) {
+  const bool pos = is_pos(structure);
+  const std::string factors = pos ? "L D Lᴴ without pivoting" : "LU with partial pivoting";
+  if (op == Op::kLuSolve || is_triangular(structure)) return "substitution";
+  if (op == Op::kInverse) return "L D Lᴴ, inverse of L, and their product";
+  return op == Op::kSolve ? factors + " and substitution" : factors;
+}
+
 Plan plan_cuda_system(Op op, DType dtype, Structure structure, Algorithm algorithm) {
   const int max = system_max(arithmetic_bytes(dtype));
   if (algorithm == Algorithm::kPortable) {
-    const bool never = is_triangular(structure) && op != Op::kInverse && op != Op::kSolve;
     return {algorithm, "portable", "XLA",
-            never ? "a triangle is solved with as it is"
-                  : above(max) +
-                        "64 KB of shared memory, which every device has, do not hold the "
-                        "matrix; XLA's matrix products do most of the work"};
+            factors_triangle(op, structure)
+                ? "a triangle is solved with as it is"
+                : above(max) +
+                      "64 KB of shared memory, which every device has, do not hold the "
+                      "matrix; XLA's matrix products do most of the work"};
   }
-  const bool inverse = op == Op::kInverse, pos = is_pos(structure);
-  const std::string factors = pos ? "L D Lᴴ without pivoting" : "LU with partial pivoting";
-  const std::string what = op == Op::kLuSolve || is_triangular(structure) ? "substitution"
-                           : inverse          ? "L D Lᴴ, inverse of L, and their product"
-                           : op == Op::kSolve ? factors + " and substitution"
-                                              : factors;
-  const char* kernel = inverse                                  ? "cuda/inverse_triangle"
+  const std::string what = system_in_words(op, structure);
+  const char* kernel = op == Op::kInverse                       ? "cuda/inverse_triangle"
                        : op == Op::kSolve || op == Op::kLuSolve ? "cuda/solve"
                                                                 : "cuda/lu";
   if (algorithm == Algorithm::kWarp) {
@@ -150,8 +158,7 @@ Plan plan_cuda_system(Op op, DType dtype, Structure structure, Algorithm algorit
 }
 
 Algorithm algorithm_cuda_system(Op op, int64_t n, DType dtype, Structure structure) {
-  const bool triangular = is_triangular(structure);
-  if (triangular && op != Op::kInverse && op != Op::kSolve) return Algorithm::kPortable;
+  if (factors_triangle(op, structure)) return Algorithm::kPortable;
   if (n > system_max(arithmetic_bytes(dtype))) return Algorithm::kPortable;
   return n <= kWarpMax ? Algorithm::kWarp : Algorithm::kBlock;
 }
@@ -212,18 +219,12 @@ Algorithm algorithm_cuda(Op op, int64_t n, DType dtype, Structure structure,
 
 bool metal_has(DType dtype) { return dtype != DType::kF64 && dtype != DType::kC128; }
 
-// Whether it is solved by the kernels of systems and structured matrices, where n allows.
-bool metal_system(Op op, Structure structure) {
-  if (is_triangular(structure)) return op == Op::kInverse || op == Op::kSolve;
-  return op != Op::kTripleProduct && (op != Op::kInverse || is_pos(structure));
-}
-
 Algorithm algorithm_metal(Op op, int64_t n, DType dtype, Structure structure) {
   if (!metal_has(dtype)) return Algorithm::kPortable;
-  if (metal_system(op, structure)) {
-    return n <= kSystemSimdgroupMax ? Algorithm::kSimdgroup : Algorithm::kPortable;
+  if (is_system(op, structure)) {
+    return n <= kSystemSimdgroupMax && !factors_triangle(op, structure) ? Algorithm::kSimdgroup
+                                                                        : Algorithm::kPortable;
   }
-  if (structure != Structure::kGeneral) return Algorithm::kPortable;
   const bool inverse = op == Op::kInverse;
   if (n <= (inverse ? inverse_metal_thread_max(dtype) : kTripleProductThreadMax)) {
     return Algorithm::kThread;
@@ -234,42 +235,26 @@ Algorithm algorithm_metal(Op op, int64_t n, DType dtype, Structure structure) {
 }
 
 Plan plan_metal_system(Op op, Structure structure, Algorithm algorithm) {
-  if (!metal_system(op, structure)) {
-    return {algorithm, "portable", "XLA", "a triangle is solved with as it is"};
-  }
   if (algorithm == Algorithm::kPortable) {
-    return {algorithm, "portable", "XLA",
-            above(kSystemSimdgroupMax) + "Metal kernels of inverses of general matrices only"};
+    return {
+        algorithm, "portable", "XLA",
+        factors_triangle(op, structure)
+            ? "a triangle is solved with as it is"
+            : above(kSystemSimdgroupMax) + "Metal kernels of inverses of general matrices only"};
   }
-  const std::string rows = ", one row per lane of a simdgroup";
-  const std::string reason = up_to(kSystemSimdgroupMax) +
-                             "a simdgroup works on 1, 2, 4 or 8 matrices in threadgroup memory";
-  const std::string factors =
-      is_pos(structure) ? "L D Lᴴ without pivoting" : "LU with partial pivoting";
-  switch (op) {
-    case Op::kInverse:
-      return {
-          algorithm,
-          (is_pos(structure) ? "L D Lᴴ, inverse of L, and their product" : "substitution") + rows,
-          "metal/triangle_simdgroup", reason};
-    case Op::kSolve:
-      return {algorithm,
-              (is_triangular(structure) ? "substitution" : factors + " and substitution") + rows,
-              "metal/solve_simdgroup", reason};
-    case Op::kLuSolve:
-      return {algorithm, "forward and back substitution" + rows, "metal/solve_simdgroup", reason};
-    default:
-      return {algorithm, factors + rows, "metal/lu_simdgroup", reason};
-  }
+  const char* kernel = op == Op::kInverse                       ? "metal/triangle_simdgroup"
+                       : op == Op::kSolve || op == Op::kLuSolve ? "metal/solve_simdgroup"
+                                                                : "metal/lu_simdgroup";
+  return {algorithm, system_in_words(op, structure) + ", one row per lane of a simdgroup", kernel,
+          up_to(kSystemSimdgroupMax) +
+              "a simdgroup works on 1, 2, 4 or 8 matrices in threadgroup memory"};
 }
 
 Plan plan_metal(Op op, DType dtype, Structure structure, Algorithm algorithm) {
   if (!metal_has(dtype)) {
     return {algorithm, "portable", "XLA", "Apple's GPUs have no 64-bit floating point"};
   }
-  if (metal_system(op, structure) || structure != Structure::kGeneral) {
-    return plan_metal_system(op, structure, algorithm);
-  }
+  if (is_system(op, structure)) return plan_metal_system(op, structure, algorithm);
   if (op == Op::kTripleProduct) {
     switch (algorithm) {
       case Algorithm::kThread:

@@ -209,10 +209,11 @@ void launch(const LuProblem& p, const Context& context) {
 }
 
 void launch(const LuSolveProblem& p, const Context& context) {
-  if (p.batch == 0 || p.n == 0 || p.columns == 0) return;
+  if (p.batch == 0 || p.n == 0 || (p.columns == 0 && !p.info)) return;
   advise_huge_pages(p.x, p.batch * p.n * p.columns * element_bytes(p.dtype));
   const KernelSet& kernels = kernel_set();
-  const int64_t parts = kernels.lu_solve_parts(p.dtype, p.n, p.columns);
+  // One for info where there are no columns.
+  const int64_t parts = p.columns ? kernels.lu_solve_parts(p.dtype, p.n, p.columns) : 1;
   const double flop = 2.0 * p.n * p.n * ((p.columns + parts - 1) / parts);
   // Never a team: the parts of a matrix are tasks of their own.
   for_matrices(context.pool, 0, p.batch * parts, flop,

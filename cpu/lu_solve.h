@@ -30,7 +30,7 @@ struct Substitution {
   static int64_t task_columns(int64_t n, int64_t columns) {
     int64_t most = kTaskReals / (n * P) / B::kTileColumns * B::kTileColumns;
     most = most < B::kTileColumns ? B::kTileColumns : most;
-    return columns < most ? columns : most;
+    return columns == 0 ? 1 : columns < most ? columns : most;
   }
   static size_t reals(int64_t n, int64_t columns) {
     const int64_t padded = (task_columns(n, columns) + W - 1) / W * W;

@@ -61,6 +61,7 @@ void triangle_solve(const LuSolveProblem& p, int64_t index, int64_t part, void* 
   S* x = static_cast<S*>(p.x) + index * n * p.columns + first;
   const int64_t info = scan_triangle(n, upper, a).column;
   if (p.info && part == 0) p.info[index] = int32_t(info);
+  if (columns == 0) return;
   if (info) {
     for (int64_t i = 0; i < n; ++i) fill_nan(x + i * p.columns, columns);
     return;

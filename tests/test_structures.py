@@ -213,6 +213,15 @@ def test_info_and_nan(path, structure, n):
         np.testing.assert_array_equal(log, np.where(np.isnan(dets), np.nan, -np.inf))
 
 
+@pytest.mark.parametrize("n", [5, 20])
+def test_info_without_right_hand_sides(path, n):
+    a = np.stack([np.eye(n), np.eye(n), np.eye(n)])
+    a[1, 2, 2] = 0
+    x, info = jaxinv.solve_ex(a, np.zeros((3, n, 0)), assume_a="lower triangular")
+    assert x.shape == (3, n, 0)
+    np.testing.assert_array_equal(info, [0, 3, 0])
+
+
 def test_the_first_minor_that_is_not_positive():
     """Not the first entry of the diagonal that is not."""
     a = np.array([[1.0, 2, 0], [2, 1, 0], [0, 0, -1]])
