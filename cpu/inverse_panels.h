@@ -286,6 +286,31 @@ using PanelsOf =
     PanelElimination<Value<typename Storage<S>::R,
                            kVectorBytes / int(sizeof(typename Storage<S>::R)), Storage<S>::kParts>>;
 
+// What the next lane group reads and what this one writes, asked for in parts, one with every panel: it comes from
+// farther than instructions out of order can hide. Behind the last group that is what nobody needs.
+struct Ahead {
+  const char* next;
+  const char* own;
+  int64_t part;
+
+  JAXINV_INLINE Ahead(const InverseProblem& p, int64_t index, int64_t lanes, int64_t bytes)
+      : next(static_cast<const char*>(p.a) + (index + lanes) * bytes),
+        own(static_cast<const char*>(p.x) + index * bytes),
+        part((lanes * bytes * kPanelWidth / p.n + 63) / 64 * 64) {}
+  JAXINV_INLINE void fetch() {
+#pragma GCC unroll 2
+    for (int64_t at = 0; at < part; at += 64) {
+      __builtin_prefetch(next + at, 0, 2);
+      __builtin_prefetch(own + at, 1, 2);
+    }
+    next += part;
+    own += part;
+  }
+};
+// Measured to pay for float64 alone.
+template <class V>
+constexpr bool kFetchesAhead = V::kParts == 1 && sizeof(typename V::R) == 8;
+
 template <class S>
 void inverse_panels(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
   using E = PanelsOf<S>;
@@ -302,8 +327,12 @@ void inverse_panels(const InverseProblem& p, int64_t begin, int64_t end, void* s
     const R* a = group_in<S, W>(p.a, index, end, reals, e.staging);
     load_lanes<R, W>(a, reals, e.tile, [&](int64_t real) { return places[real]; });
     e.begin(n);
+    Ahead ahead(p, index, W, sizeof(R) * reals);
     int64_t k = 0;
-    for (; k + 4 <= n; k += 4) take_panel<4>(e, n, k);
+    for (; k + 4 <= n; k += 4) {
+      if constexpr (kFetchesAhead<V>) ahead.fetch();
+      take_panel<4>(e, n, k);
+    }
     if (n - k == 3) take_panel<3>(e, n, k);
     if (n - k == 2) take_panel<2>(e, n, k);
     if (n - k == 1) take_panel<1>(e, n, k);

@@ -335,7 +335,7 @@ def test_explain(structure):
             text = jaxinv.explain((7, 20, 20), "float32", op, platform, **options)
             if structure == "diagonal":
                 assert "elementwise" in text
-            elif platform == "cuda":
-                assert "portable" in text
+            elif platform == "cuda":  # the kernels, or what the build would have
+                assert "cuda/" in text or "elementwise" in text
     with pytest.raises(ValueError, match=r"jaxinv\.explain: assume_a must be one of .*, got 'sym'"):
         jaxinv.explain((3, 3), "float32", assume_a="sym")
