@@ -44,7 +44,7 @@ def test_kernels_with_address_and_undefined_behaviour_sanitisers(compiler, tmp_p
 @pytest.mark.sanitisers
 @pytest.mark.parametrize("width", [pytest.param(16, marks=pytest.mark.slow), 64])
 def test_kernels_at_other_vector_widths(compiler, tmp_path, width):
-    """The code of narrower and wider instruction sets, compiled for this one; CI runs the narrower as SSE2."""
+    """The code of narrower and wider instruction sets, compiled for this one; SSE2 is the narrower in CI."""
     for program in _programs(compiler, tmp_path, _SET, ["-O0", f"-DJAXINV_VECTOR_BYTES={width}"]):
         assert run(program) == "0 failures\n"
 
