@@ -375,3 +375,17 @@ def _report(ok, a, x, names, kappa, figures):
             f"{np.count_nonzero(~ok)} of {len(ok)} inverses fail; the first: {name}, n = {a.shape[-1]}, "
             f"{a.dtype}, index {i}, kappa = {kappa[i]:.3g}: {values}\na =\n{a[i]}\ninverse =\n{x[i]}"
         )
+
+
+def odd_batch(n: int, dtype, tiny: int = -110, huge: int = 115) -> tuple[np.ndarray, np.ndarray]:
+    """Usual, permuted, singular, NaN, infinite, badly scaled (by 2**tiny, 2**huge) matrices; their info."""
+    a = normal(rng_for("odd", n, dtype), (8, n, n), np.dtype(dtype))
+    a[0] += 2 * np.eye(n)
+    a[1] = np.eye(n)[::-1]
+    a[2, :, n // 2] = 0
+    a[3, n - 1, n // 3] = np.nan
+    a[4, n // 2, n - 1] = np.inf
+    a[5] *= 2.0**tiny
+    a[6] *= 2.0**huge
+    a[7, :, -1] = a[7, :, 0] = 0
+    return a.astype(dtype), np.array([0, 0, n // 2 + 1, n // 3 + 1, n, 0, 0, 1])

@@ -1,5 +1,6 @@
 """The CUDA kernels of LU, systems and structured matrices from their shipping sources, on the emulator."""
 
+import functools
 import pathlib
 import subprocess
 
@@ -18,7 +19,7 @@ def _build(folder, flags=(), objects=None) -> pathlib.Path:
 
 @pytest.fixture
 def program(tmp_path, tmp_path_factory) -> pathlib.Path:
-    make = lambda folder: build_cuda_kernels(find_compiler(), folder)  # noqa: E731
+    make = functools.partial(build_cuda_kernels, find_compiler())
     return _build(tmp_path, objects=once(tmp_path_factory, "cuda_kernels", make))
 
 

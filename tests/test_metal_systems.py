@@ -113,20 +113,6 @@ def test_solutions_of_every_generator(program, dtype, transpose):
                 _assert_bits([x[usual]], [y[usual]])
 
 
-def _odd_batch(n, dtype):
-    """Usual, permuted, singular, NaN, infinite and badly scaled matrices beside each other; their info."""
-    a = matrices.normal(matrices.rng_for("odd", n, dtype), (8, n, n), np.dtype(dtype))
-    a[0] += 2 * np.eye(n)
-    a[1] = np.eye(n)[::-1]
-    a[2, :, n // 2] = 0
-    a[3, n - 1, n // 3] = np.nan
-    a[4, n // 2, n - 1] = np.inf
-    a[5] *= 2.0**-110
-    a[6] *= 2.0**115
-    a[7, :, -1] = a[7, :, 0] = 0
-    return a.astype(dtype), np.array([0, 0, n // 2 + 1, n // 3 + 1, n, 0, 0, 1])
-
-
 def _assert_determinants(a, info, mantissa, exponent, zero):
     """Of those with info 0 by NumPy's; of the others 0 where `zero`, else NaN."""
     assert (mantissa[zero] == 0).all() and np.isnan(mantissa[(info != 0) & ~zero]).all()
@@ -146,7 +132,7 @@ def _assert_determinants(a, info, mantissa, exponent, zero):
 @pytest.mark.parametrize("dtype", _TYPES)
 def test_singular_and_scaled_matrices(program, dtype):
     for n in _SIZES:
-        a, expected = _odd_batch(n, dtype)
+        a, expected = matrices.odd_batch(n, dtype)
         good = expected == 0
         lu, permutation, info = metal.lu_factor(program, a)
         assert info.tolist() == expected.tolist(), n
