@@ -159,7 +159,7 @@ void test_half() {
 int run() {
   std::mt19937_64 random(7);
   for (const Type& type : kTypes) {
-    for (int64_t n : {1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 15, 16, 17, 24, 32}) {
+    for (int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 15, 16, 17, 24, 32}) {
       for (int64_t batch : {1, 3, 4, 8, 19}) {
         const int offset = int(batch + n) % 3;
         const bool lanes = n <= kInverseLanesMax;

@@ -1,4 +1,4 @@
-// From the tile of cpu/inverse_panels.h to memory: rows and columns of each lane's matrix in their order, finite or not.
+// From the tile of cpu/lane_elimination.h to memory: rows and columns of each lane's matrix in their order, finite or not.
 #pragma once
 
 #include "cpu/lanes.h"
@@ -25,33 +25,35 @@ JAXINV_INLINE bool store_lane(const E& e, int64_t n, int lane, typename E::R* ds
   const I* offset = reinterpret_cast<const I*>(e.offset) + lane;
   const R* power = reinterpret_cast<const R*>(e.power) + lane;
   Pack finite{};  // zeros times the entries
-  // kPacks packs of every row, from column c on.
-  auto store = [&](auto packs, int64_t c) {
+  // One or two packs of every row, from the columns `first` and `second` on.
+  auto store = [&](auto packs, int64_t first, int64_t second) {
     constexpr int kPacks = decltype(packs)::value;
     const R* from[kPacks][kPack];
     JAXINV_UNROLL
     for (int q = 0; q < kPacks * kPack; ++q) {
-      from[q / kPack][q % kPack] = e.tile + step[(n - 1 - c - q / P) * W] + q % P * W;
+      const int64_t column = (q < kPack ? first : second - kNumbers) + q / P;
+      from[q / kPack][q % kPack] = e.inverse + step[(n - 1 - column) * W] + q % P * W;
     }
-    R* to = dst + c * P;
+    R* to = dst + first * P;
+    const int64_t apart = (second - first) * P;
     for (int64_t k = 0; k < n * W; k += W, to += n * P) {
       const int64_t row = offset[k];
-      const Pack scale = Pack{} + power[k];
+      const Pack scale = power[k] - Pack{};  // no arithmetic
       JAXINV_UNROLL
       for (int q = 0; q < kPacks; ++q) {
         const Pack x =
             gather_pack<Pack>(from[q], row, std::make_integer_sequence<int, kPack>{}) * scale;
         finite += x * R(0);
-        __builtin_memcpy(to + q * kPack, &x, sizeof x);
+        __builtin_memcpy(to + q * apart, &x, sizeof x);
       }
     }
   };
-  int64_t c = 0;
-  for (; c + 2 * kNumbers <= n; c += 2 * kNumbers) store(std::integral_constant<int, 2>(), c);
   // Of the last columns again those left.
-  for (; c < n; c += kNumbers) {
-    store(std::integral_constant<int, 1>(), c + kNumbers > n ? n - kNumbers : c);
+  int64_t c = 0;
+  for (; n - c > kNumbers; c += 2 * kNumbers) {
+    store(std::integral_constant<int, 2>(), c, c + 2 * kNumbers > n ? n - kNumbers : c + kNumbers);
   }
+  if (c < n) store(std::integral_constant<int, 1>(), n - kNumbers, 0);
   R sum = 0;
   JAXINV_UNROLL
   for (int q = 0; q < kPack; ++q) sum += finite[q];
@@ -83,7 +85,7 @@ JAXINV_INLINE void store_permuted(const E& e, int64_t n, int64_t lanes, float* s
   // Entries of each lane side by side, and the steps of its columns.
   for (int64_t i = 0; i < n; ++i) {
     transpose_lanes_to<kVectors, V>(scratch + i * 8 * kRow, [&](int v, int q) {
-      return e.tile + (v * 8 + q) * E::kStride + i * 8;
+      return e.inverse + (v * 8 + q) * E::kStride + i * 8;
     });
   }
   float* orders = scratch + n * 8 * kRow;
