@@ -44,8 +44,9 @@ def test_check_grads(path, n, dtype):
     a = matrices.well_conditioned((2, n, n), DTYPES[dtype], kappa=3)
     # Central differences of step h err by (h kappa |D|)^2, |D| about sqrt(n), and by rounding over h.
     options = {"modes": ("fwd", "rev"), "eps": 1e-5, "atol": 1e-6 * n, "rtol": 1e-6}
-    for f in (jaxinv.inv, lambda a: jaxinv.inv_ex(a).inverse):
-        check_grads(f, (a,), order=2, **options)
+    check_grads(jaxinv.inv, (a,), order=2, **options)
+    if n in (3, 33):  # the same rule
+        check_grads(lambda a: jaxinv.inv_ex(a).inverse, (a,), order=2, **options)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
@@ -58,7 +59,7 @@ def test_check_grads_in_single_precision(n, dtype):
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (0, *SIZES))
 @pytest.mark.portable(n=(3, 33), dtype=("complex128", "bfloat16"))
-@pytest.mark.thinned("n", "dtype", every=2)
+@pytest.mark.thinned("n", "dtype")
 def test_first_derivatives(path, n, dtype):
     dtype = DTYPES[dtype]
     a = matrices.well_conditioned((5, n, n), dtype)
@@ -97,8 +98,8 @@ def test_second_and_third_derivatives(path, n, dtype):
     assert_close(third, products, terms * matrices.norm1(x) ** 4, n, dtype)
 
 
-@pytest.mark.parametrize("n", (1, 2, 3, 5))
-@pytest.mark.portable(n=(3,))
+@pytest.mark.parametrize("n", (2, 5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))))
+@pytest.mark.portable(n=(5,))
 def test_every_mode_gives_the_same_jacobian_and_hessian(path, n):
     a = matrices.well_conditioned((n, n), np.float64, kappa=4)
     x = matrices.reference(a)

@@ -124,6 +124,7 @@ def of_rank(n, rank, dtype, repeated=False):
     ],
 )
 @pytest.mark.portable(n=(3,), dtype=("complex128",))
+@pytest.mark.thinned("n", "repeated", every=2)
 def test_check_grads_at_every_rank(path, n, dtype, repeated):
     ranks = {n, n - 1, max(n - 2, 0), 0}
     a = np.concatenate([of_rank(n, rank, DTYPES[dtype], repeated) for rank in ranks])
@@ -196,12 +197,11 @@ def test_no_decomposition_unless_differentiated():
 @pytest.mark.parametrize(
     ("n", "dtype"),
     [
-        (1, "complex128"),
         (3, "complex128"),
         (8, "float64"),
         (20, "complex128"),
         *(pytest.param(n, "float64", marks=pytest.mark.slow) for n in (1, 3, 20)),
-        pytest.param(8, "complex128", marks=pytest.mark.slow),
+        *(pytest.param(n, "complex128", marks=pytest.mark.slow) for n in (1, 8)),
     ],
 )
 @pytest.mark.portable(n=(3,), dtype=("complex128",))

@@ -107,7 +107,7 @@ def test_permutations_have_their_sign_exactly(dtype):
     ("dtype", "power"), [("float32", 16), ("float64", 200), ("complex64", 16), ("float16", 6)]
 )
 @pytest.mark.portable(n=(100,))
-@pytest.mark.thinned("n", "dtype", every=2)
+@pytest.mark.thinned("n", "dtype")
 def test_nothing_overflows_early(path, n, dtype, power):
     dtype = DTYPES[dtype]
     real = jnp.finfo(dtype)

@@ -130,6 +130,7 @@ def test_traced_selection(name, kind):
 @pytest.mark.parametrize("n", (3, 20))
 @pytest.mark.portable(n=(3,), dtype=("float64",), name=("inv_rows",))
 @pytest.mark.unoptimised
+@pytest.mark.thinned("name", "n", "dtype", every=2)
 def test_derivatives(path, name, n, dtype):
     a = matrices.well_conditioned((2, n, n), DTYPES[dtype], kappa=3)
     f = getattr(jaxinv, name)

@@ -186,6 +186,7 @@ def test_not_finite(bad):
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
 @pytest.mark.parametrize("shape", [(8, 5, 3), (8, 3, 5)], ids=str)
+@pytest.mark.thinned("kind", "shape", every=2)
 def test_batch_stays_sharded(eight_devices, kind, shape):
     mesh = Mesh(np.array(eight_devices), ("b",), axis_types=(kind,))
     a, b = problem(shape, 3, np.float64)

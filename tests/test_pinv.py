@@ -266,6 +266,7 @@ def sharded(a, mesh):
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
 @pytest.mark.parametrize("shape", [(8, 5, 3), (8, 3, 5), (8, 3, 3)], ids=str)
+@pytest.mark.thinned("kind", "shape", every=2)
 def test_batch_stays_sharded(eight_devices, kind, shape):
     mesh = Mesh(np.array(eight_devices), ("b",), axis_types=(kind,))
     a = of_rank(shape, 2, np.float64)

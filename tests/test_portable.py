@@ -56,7 +56,7 @@ def elimination_on_rationals(a) -> tuple[int, fractions.Fraction]:
 
 @pytest.mark.parametrize("dtype", COMPUTED)
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.thinned("n", "dtype", every=2)
+@pytest.mark.thinned("n", "dtype")
 def test_generators(n, dtype, flushes):
     names, a = matrices.generate(n, DTYPES[dtype], 2 if n < 64 else 1)
     x, info, mantissa, _ = invert(a)

@@ -26,7 +26,7 @@ def rhs(shape, dtype, seed=0):
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.portable(n=(3, 40), dtype=("complex128", "bfloat16"))
-@pytest.mark.thinned("n", "dtype", every=2)
+@pytest.mark.thinned("n", "dtype")
 def test_generators(path, n, dtype, flushes):
     names, a = matrices.generate(n, DTYPES[dtype], 4 if n < 40 else 2)
     b = rhs((*a.shape[:-1], 3), DTYPES[dtype])

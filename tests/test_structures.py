@@ -115,7 +115,7 @@ def generate(structure, n, dtype, count=3):
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("n", (3, 40, *_SLOW))
 @pytest.mark.portable(n=(40, 0), dtype=("float32",))
-@pytest.mark.thinned("structure", "n", "dtype")
+@pytest.mark.thinned("structure", "n", "dtype", every=4)
 def test_accuracy(path, structure, n, dtype, flushes):
     """Inverse, determinant and solution, with NaN in what must not be read."""
     dtype, options = DTYPES[dtype], keywords(structure)

@@ -263,6 +263,7 @@ def test_transformations(shape):
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
 @pytest.mark.parametrize("shape", [(5, 3, 2), (3, 5, None)], ids=str)
+@pytest.mark.thinned("kind", "shape", every=2)
 def test_batch_stays_sharded(eight_devices, kind, shape):
     mesh = Mesh(np.array(eight_devices), ("b",), axis_types=(kind,))
     a, b, lam, *penalty = problem(*shape, np.float64, batch=(8,))
