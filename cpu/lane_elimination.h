@@ -46,7 +46,7 @@ struct LaneElimination : ColumnTypes<V_> {
   Index place[kTileRows];   // 0, 1, ...
   Index step[kTileRows];    // of each place, as step_at_store
   Index chosen;             // places that had their step, from the sign bit down
-  Real best;                // the key of the next pivot
+  Real best;                // the key of a panel's next pivot
   R staging[(kTileRows + 1) * kStride];
 
   // The lane of step k's column, or where that column starts.
@@ -91,8 +91,8 @@ template <class E>
 struct Factors {
   typename E::V negative, excess;
 };
-// Of step k, which notes its pivot. The pivot row is divided by it but for its power of two, which the store makes good: that factor lies in
-// (1/2, 1], and multiplying by it is adding a multiple of the row, as it is for the other rows.
+// Those of step k, whose pivot is noted. The pivot row is divided by it but for its power of two, which the store makes
+// good: that factor lies in (1/2, 1], and multiplying by it is adding a multiple of the row, as it is for the other rows.
 template <class E>
 JAXINV_INLINE Factors<E> take_pivot(E& e, int64_t k, typename E::V pivot) {
   const typename E::V inverse = usual_reciprocal(pivot);

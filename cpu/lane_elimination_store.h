@@ -1,4 +1,5 @@
-// From the tile of cpu/lane_elimination.h to memory: rows and columns of each lane's matrix in their order, finite or not.
+// From the tile of cpu/lane_elimination.h to memory: rows and columns of each lane's matrix in their order, finite or
+// not.
 #pragma once
 
 #include "cpu/lanes.h"
