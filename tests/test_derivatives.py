@@ -37,16 +37,19 @@ def inverse_terms(a, x, d, order=1):
     return norm(a) * norm(x) * norm(x) * (norm(x) * norm(d)) ** order
 
 
+FUNCTIONS = {"inv": jaxinv.inv, "inv_ex": lambda a: jaxinv.inv_ex(a).inverse}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.portable(n=(9,), dtype=("complex128",))
-def test_check_grads(path, n, dtype):
+@pytest.mark.thinned("n", "dtype", "name", every=2)
+def test_check_grads(path, n, dtype, name):
     a = matrices.well_conditioned((2, n, n), DTYPES[dtype], kappa=3)
     # Central differences of step h err by (h kappa |D|)^2, |D| about sqrt(n), and by rounding over h.
     options = {"modes": ("fwd", "rev"), "eps": 1e-5, "atol": 1e-6 * n, "rtol": 1e-6}
-    check_grads(jaxinv.inv, (a,), order=2, **options)
-    if n in (3, 33):  # the same rule
-        check_grads(lambda a: jaxinv.inv_ex(a).inverse, (a,), order=2, **options)
+    check_grads(FUNCTIONS[name], (a,), order=2, **options)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
