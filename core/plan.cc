@@ -51,7 +51,8 @@ Plan plan_cpu_structured(Op op, DType dtype, Structure structure, Algorithm algo
 Algorithm algorithm_cpu(Op op, int64_t n, DType dtype, Structure structure) {
   if (structure != Structure::kGeneral) return algorithm_cpu_structured(op, n, dtype, structure);
   if (op == Op::kTripleProduct) {
-    return n <= kTripleProductMax ? Algorithm::kLanes : Algorithm::kPortable;
+    if (triple_product_in_lanes(n, dtype)) return Algorithm::kLanes;
+    return n <= kTripleProductRowsMax ? Algorithm::kRows : Algorithm::kPortable;
   }
   if (op == Op::kSolve) return n <= kLuLanesMax ? Algorithm::kLanes : Algorithm::kPortable;
   if (op == Op::kLuSolve) return Algorithm::kBlocked;
@@ -65,13 +66,16 @@ Algorithm algorithm_cpu(Op op, int64_t n, DType dtype, Structure structure) {
 Plan plan_cpu(Op op, DType dtype, Structure structure, Algorithm algorithm) {
   if (structure != Structure::kGeneral) return plan_cpu_structured(op, dtype, structure, algorithm);
   if (op == Op::kTripleProduct) {
-    if (algorithm == Algorithm::kLanes) {
-      return {algorithm, "fused triple product, one matrix per SIMD lane",
-              "cpu/triple_product_lanes",
-              up_to(kTripleProductMax) + "three operands read once, one result written"};
+    if (algorithm == Algorithm::kPortable) {
+      return {algorithm, "two matrix products at full precision", "XLA dot_general",
+              above(kTripleProductRowsMax) + "XLA's matrix product is as fast as a fused one"};
     }
-    return {algorithm, "two matrix products at full precision", "XLA dot_general",
-            above(kTripleProductMax) + "XLA's matrix product is faster than a fused one"};
+    const bool lanes = algorithm == Algorithm::kLanes;
+    return {algorithm,
+            std::string("fused triple product, ") +
+                (lanes ? "one matrix per SIMD lane" : "rows in SIMD vectors"),
+            lanes ? "cpu/triple_product_lanes" : "cpu/triple_product_rows",
+            up_to(kTripleProductRowsMax) + "three operands read once, one result written"};
   }
   if (op == Op::kSolve) {
     if (algorithm == Algorithm::kLanes) {

@@ -15,6 +15,7 @@ enum class Algorithm {
   kPortable,     // no native kernel: the lowering takes the operation's body in jax.numpy
   kLanes,        // one matrix per SIMD lane
   kColumns,      // one matrix at a time, columns in vectors, panels of a few columns
+  kRows,         // one matrix at a time, its rows in vectors
   kBlocked,      // one matrix at a time, panels and rank-k updates
   kThread,       // one matrix per GPU thread
   kWarp,         // one row per lane of a warp

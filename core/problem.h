@@ -38,8 +38,14 @@ constexpr int kLuLanesMax = 16;
 constexpr int triangle_lanes_max(DType dtype) {
   return dtype == DType::kC64 || dtype == DType::kC128 ? 16 : 16;
 }
-// Triple products in one pass: above, two matrix products.
+// Triple products in one pass: above, two matrix products. On a GPU, and on the CPU.
 constexpr int kTripleProductMax = 32;
+constexpr int kTripleProductRowsMax = 128;
+// On the CPU one matrix per SIMD lane as long as a row fills too little of its vectors.
+constexpr bool triple_product_in_lanes(int64_t n, DType dtype) {
+  const bool complex = dtype == DType::kC64 || dtype == DType::kC128;
+  return n <= 4 || (n <= 11 && (n > 8 || complex));
+}
 
 // Ranges of n on CUDA. One matrix per thread as long as its registers hold it: fewer than 100 words of 4 bytes.
 constexpr int inverse_thread_max(DType dtype) {

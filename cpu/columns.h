@@ -41,46 +41,6 @@ JAXINV_INLINE V broadcast_lane(const typename V::R* p) {
   }
 }
 
-// W numbers from or to memory, where parts of a complex number stand side by side.
-template <class V>
-JAXINV_INLINE V load_numbers(const typename V::R* p) {
-  using Real = typename Types<V>::Real;
-  if constexpr (V::kParts == 2) {
-    typename Real::Raw low = Real::load(p).v, high = Real::load(p + V::W).v;
-    return {Real(every_second<0>(low, high)), Real(every_second<1>(low, high))};
-  } else {
-    return V::load(p);
-  }
-}
-template <class V>
-JAXINV_INLINE void store_numbers(V x, typename V::R* p) {
-  using Real = typename Types<V>::Real;
-  if constexpr (V::kParts == 2) {
-    Real(alternate<false>(x.re.v, x.im.v)).store(p);
-    Real(alternate<true>(x.re.v, x.im.v)).store(p + V::W);
-  } else {
-    x.store(p);
-  }
-}
-
-template <class V>
-JAXINV_INLINE void transpose_numbers(V (&x)[V::W]) {
-  using Raw = typename Types<V>::Real::Raw;
-  Raw part[V::W];
-  JAXINV_UNROLL
-  for (int i = 0; i < V::W; ++i) part[i] = real_part(x[i]).v;
-  transpose<V::W>(part);
-  JAXINV_UNROLL
-  for (int i = 0; i < V::W; ++i) real_part(x[i]).v = part[i];
-  if constexpr (V::kParts == 2) {
-    JAXINV_UNROLL
-    for (int i = 0; i < V::W; ++i) part[i] = x[i].im.v;
-    transpose<V::W>(part);
-    JAXINV_UNROLL
-    for (int i = 0; i < V::W; ++i) x[i].im.v = part[i];
-  }
-}
-
 // What the pivot search compares: the magnitude, its low bits replaced by the place; negative for rows that had
 // their step. One search finds both, and takes the lowest row where entries are nearly the same. Half the exponent,
 // since infinity and NaN are to compare as the large numbers they look like.

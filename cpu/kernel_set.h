@@ -21,6 +21,7 @@ struct KernelSet {
   size_t (*inverse_columns_scratch)(DType, int64_t n);
   size_t (*inverse_blocked_scratch)(DType, int64_t n);
   size_t (*triple_product_lanes_scratch)(DType, int64_t n);
+  size_t (*triple_product_rows_scratch)(DType, int64_t n);
   size_t (*inverse_triangle_lanes_scratch)(DType, int64_t n);
   size_t (*inverse_triangle_scratch)(DType, int64_t n);
   size_t (*inverse_positive_scratch)(DType, int64_t n);
@@ -37,6 +38,8 @@ struct KernelSet {
   void (*inverse_columns)(const InverseProblem&, int64_t begin, int64_t end, void* scratch);
   void (*triple_product_lanes)(const TripleProductProblem&, int64_t begin, int64_t end,
                                void* scratch);
+  void (*triple_product_rows)(const TripleProductProblem&, int64_t begin, int64_t end,
+                              void* scratch);
   void (*lu_lanes)(const LuProblem&, int64_t begin, int64_t end, void* scratch);
   void (*solve_lanes)(const SolveProblem&, int64_t begin, int64_t end, void* scratch);
   void (*solve_triangle_lanes)(const SolveProblem&, int64_t begin, int64_t end, void* scratch);

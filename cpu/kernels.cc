@@ -13,6 +13,7 @@
 #include "cpu/triangle_lanes.h"
 #include "cpu/triangle_solve.h"
 #include "cpu/triple_product_lanes.h"
+#include "cpu/triple_product_rows.h"
 #include "cpu/widened.h"
 
 #define JAXINV_STRING_(x) #x
@@ -41,6 +42,11 @@ const KernelSet JAXINV_KERNEL_SET = {
     [](DType dtype, int64_t n) {
       return JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
         return JAXINV_NAMESPACE::triple_product_lanes_scratch<decltype(s)>(n);
+      });
+    },
+    [](DType dtype, int64_t n) {
+      return JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
+        return JAXINV_NAMESPACE::triple_product_rows_scratch<decltype(s)>(n);
       });
     },
     [](DType dtype, int64_t n) {
@@ -112,6 +118,11 @@ const KernelSet JAXINV_KERNEL_SET = {
     [](const TripleProductProblem& p, int64_t begin, int64_t end, void* scratch) {
       JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
         JAXINV_NAMESPACE::triple_product_lanes<decltype(s)>(p, begin, end, scratch);
+      });
+    },
+    [](const TripleProductProblem& p, int64_t begin, int64_t end, void* scratch) {
+      JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
+        JAXINV_NAMESPACE::triple_product_rows<decltype(s)>(p, begin, end, scratch);
       });
     },
     [](const LuProblem& p, int64_t begin, int64_t end, void* scratch) {

@@ -177,10 +177,17 @@ void launch(const TripleProductProblem& p, const Context& context) {
   int64_t bytes = p.n * p.n * element_bytes(p.dtype);
   advise_huge_pages(p.y, bytes * p.batch);
   const KernelSet& kernels = kernel_set();
-  for_blocks(context.pool, p.batch, bytes, kLaneGroup, 4 * cube(p.n),
-             kernels.triple_product_lanes_scratch(p.dtype, p.n),
+  if (triple_product_in_lanes(p.n, p.dtype)) {
+    return for_blocks(context.pool, p.batch, bytes, kLaneGroup, 4 * cube(p.n),
+                      kernels.triple_product_lanes_scratch(p.dtype, p.n),
+                      [&](int64_t begin, int64_t end, void* scratch) {
+                        kernels.triple_product_lanes(p, begin, end, scratch);
+                      });
+  }
+  for_blocks(context.pool, p.batch, bytes, 1, 4 * cube(p.n),
+             kernels.triple_product_rows_scratch(p.dtype, p.n),
              [&](int64_t begin, int64_t end, void* scratch) {
-               kernels.triple_product_lanes(p, begin, end, scratch);
+               kernels.triple_product_rows(p, begin, end, scratch);
              });
 }
 

@@ -43,17 +43,6 @@ struct Substitution {
   R* row(int64_t i) const { return x + i * vectors * W * P; }
 };
 
-template <class S>
-JAXINV_INLINE typename Substitution<S>::V broadcast_entry(const typename Substitution<S>::R* p) {
-  using V = typename Substitution<S>::V;
-  using Real = typename Types<V>::Real;
-  if constexpr (Storage<S>::kParts == 2) {
-    return V(Real(p[0]), Real(p[1]));
-  } else {
-    return V(p[0]);
-  }
-}
-
 // kRows rows from i of kVectors vectors: subtracts the solved rows, nearest to the start of the substitution
 // first, then each other; scaled by the pivots where the triangle has a diagonal.
 template <bool kForward, bool kUnit, int kRows, int kVectors, class S>
@@ -84,7 +73,7 @@ JAXINV_INLINE void substitute_tile(const Substitution<S>& s, int64_t i, int64_t 
     for (int c = 0; c < kVectors; ++c) right[c] = V::load(solved + c * W * P);
     JAXINV_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      const V l = broadcast_entry<S>(left[r]);
+      const V l = broadcast_entry<V>(left[r]);
       left[r] += step_stride;
       JAXINV_UNROLL
       for (int c = 0; c < kVectors; ++c) sum[r][c] = fnma(l, right[c], sum[r][c]);
@@ -103,7 +92,7 @@ JAXINV_INLINE void substitute_tile(const Substitution<S>& s, int64_t i, int64_t 
     for (int o = q + 1; o < kRows; ++o) {
       const int other = kForward ? o : kRows - 1 - o;
       const R* entry = s.t + ((i + other) * s.row_stride + (i + r) * s.column_stride) * P;
-      const V l = broadcast_entry<S>(entry);
+      const V l = broadcast_entry<V>(entry);
       JAXINV_UNROLL
       for (int c = 0; c < kVectors; ++c) sum[other][c] = fnma(l, sum[r][c], sum[other][c]);
     }
@@ -121,7 +110,7 @@ void substitute_rows(const Substitution<S>& s, int64_t i) {
   R scales[kRows];
   if constexpr (!kUnit) {
     for (int r = 0; r < kRows; ++r) {
-      const V pivot = broadcast_entry<S>(s.t + (i + r) * (s.row_stride + s.column_stride) * P);
+      const V pivot = broadcast_entry<V>(s.t + (i + r) * (s.row_stride + s.column_stride) * P);
       const auto scale = pivot_scale(pivot);
       inverses[r] = reciprocal(pivot * scale);
       scales[r] = scale.v[0];

@@ -146,6 +146,56 @@ JAXINV_INLINE Raw alternate(Raw a, Raw b) {
   return alternate<high>(a, b, std::make_integer_sequence<int, kLanes>{});
 }
 
+// One number, in every lane, and W numbers from or to memory, where parts of a complex number stand side by side.
+template <class V>
+JAXINV_INLINE V broadcast_entry(const typename V::R* p) {
+  using Real = typename Types<V>::Real;
+  if constexpr (V::kParts == 2) {
+    return {Real(p[0]), Real(p[1])};
+  } else {
+    return V(p[0]);
+  }
+}
+template <class V>
+JAXINV_INLINE V load_numbers(const typename V::R* p) {
+  using Real = typename Types<V>::Real;
+  if constexpr (V::kParts == 2) {
+    typename Real::Raw low = Real::load(p).v, high = Real::load(p + V::W).v;
+    return {Real(every_second<0>(low, high)), Real(every_second<1>(low, high))};
+  } else {
+    return V::load(p);
+  }
+}
+template <class V>
+JAXINV_INLINE void store_numbers(V x, typename V::R* p) {
+  using Real = typename Types<V>::Real;
+  if constexpr (V::kParts == 2) {
+    Real(alternate<false>(x.re.v, x.im.v)).store(p);
+    Real(alternate<true>(x.re.v, x.im.v)).store(p + V::W);
+  } else {
+    x.store(p);
+  }
+}
+
+// x[i], number j ↔ x[j], number i
+template <class V>
+JAXINV_INLINE void transpose_numbers(V (&x)[V::W]) {
+  using Raw = typename Types<V>::Real::Raw;
+  Raw part[V::W];
+  JAXINV_UNROLL
+  for (int i = 0; i < V::W; ++i) part[i] = real_part(x[i]).v;
+  transpose<V::W>(part);
+  JAXINV_UNROLL
+  for (int i = 0; i < V::W; ++i) real_part(x[i]).v = part[i];
+  if constexpr (V::kParts == 2) {
+    JAXINV_UNROLL
+    for (int i = 0; i < V::W; ++i) part[i] = x[i].im.v;
+    transpose<V::W>(part);
+    JAXINV_UNROLL
+    for (int i = 0; i < V::W; ++i) x[i].im.v = part[i];
+  }
+}
+
 // v[i][4 q + j] ↔ v[j][4 q + i]: transposes inside each 128-bit lane.
 template <int W, class Raw>
 JAXINV_INLINE void transpose_lanes(Raw (&v)[4]) {

@@ -1,7 +1,7 @@
 // Algorithm: y = −op(l) op(g) op(r), fused: t = op(g) op(r) and −op(l) t are formed in kRows × kColumns
 // register tiles; a transpose is an exchange of strides.
 // Lanes: one matrix each.
-// n: up to kTripleProductMax. dtypes: all; half types are computed in float32.
+// n: where triple_product_in_lanes. dtypes: all; half types are computed in float32.
 // Memory: four tiles of n² vectors (l, g or the result, r, t) and one group for staging.
 #pragma once
 

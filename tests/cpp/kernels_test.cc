@@ -94,8 +94,10 @@ void test_triple_product(const Type& type, int64_t n, int64_t batch, int flags, 
   const bool tl = flags & 1, tg = flags & 2, tr = flags & 4;
   TripleProductProblem p{type.dtype, tl, tg, tr, n, batch, l.data(), g.data(), r.data(), y.data()};
   const cpu::KernelSet& set = cpu::JAXINV_KERNEL_SET;
-  Scratch scratch(set.triple_product_lanes_scratch(p.dtype, n));
-  set.triple_product_lanes(p, 0, batch, scratch.memory.get());
+  const bool lanes = triple_product_in_lanes(n, type.dtype);
+  Scratch scratch(
+      (lanes ? set.triple_product_lanes_scratch : set.triple_product_rows_scratch)(p.dtype, n));
+  (lanes ? set.triple_product_lanes : set.triple_product_rows)(p, 0, batch, scratch.memory.get());
   for (int64_t index = 0; index < batch; ++index) {
     Matrix a = transpose_if(tl, matrix_of(l, index, n), n);
     Matrix b = transpose_if(tg, matrix_of(g, index, n), n);
@@ -170,7 +172,10 @@ int run() {
     for (int64_t n : {33, 64, 95, 128}) {
       test_inverse(type, n, 3, Kernel::kColumns, int(n) % 3, random);
     }
-    for (int flags = 0; flags < 16; ++flags) test_triple_product(type, 6, 5, flags, 1, random);
+    for (int64_t n : {33, 63}) test_triple_product(type, n, 2, int(n) % 16, 1, random);
+    for (int flags = 0; flags < 16; ++flags) {
+      for (int64_t n : {6, 10, 20}) test_triple_product(type, n, 5, flags, 1, random);
+    }
     for (int64_t n : {1, 2, 5, 16, 33, 40, 64, 65, 97}) {
       test_inverse(type, n, 3, Kernel::kBlocked, int(n) % 3, random);
     }
