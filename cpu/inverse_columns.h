@@ -1,7 +1,8 @@
-// Algorithm: Gauss-Jordan with partial pivoting, one matrix at a time, in panels of four columns: single steps inside
-// the panel, then all of them at once on every other column. Implicit pivoting: rows never move; rows and columns are
-// put in order by the transposes at the load and the store. Nothing is guarded: matrices with unusual pivots or
-// results are done again by inverse_blocked.
+// Algorithm: Gauss-Jordan with partial pivoting, one matrix at a time, in panels of four columns. Inside a panel each
+// column gets the steps before it as its turn comes; then all of them at once go to every other column, and to the
+// panel's own what came after them. Implicit pivoting: rows never move; rows and columns are put in order by the
+// transposes at the load and the store. Nothing is guarded: matrices with unusual pivots or results are done again by
+// inverse_blocked.
 // Lanes: rows of one column, the last row first.
 // n: above kInverseLanesMax, to inverse_columns_max. dtypes: all; half types are computed in float32.
 // Memory: a tile of n columns of whole vectors for each matrix of a group (4 KB at n = 32 in float32).
@@ -12,8 +13,6 @@
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
-
-constexpr int kColumnPanel = 4;  // more steps at once save loads and stores, but cost registers
 
 // One matrix with columns of kVectors vectors; 0: of as many as n takes.
 template <class V, int kVectors_>
@@ -32,116 +31,164 @@ class Columns : public ColumnTypes<V> {
   Columns() = default;
   Columns(int64_t n, void* scratch) : n_(n), vectors_((n + W - 1) / W) {
     tile_ = static_cast<R*>(scratch);
-    factors_ = tile_ + n * stride();
-    pivots_ = factors_ + kColumnPanel * stride();
+    pivots_ = tile_ + n * stride();
     power_ = reinterpret_cast<Real*>(pivots_ + stride());
     place_ = reinterpret_cast<Index*>(power_ + vectors());
-    at_ = reinterpret_cast<int64_t*>(place_ + vectors());
+    lanes_ = place_ + vectors();
+    best_ = reinterpret_cast<Real*>(lanes_ + vectors());
+    at_ = reinterpret_cast<int64_t*>(best_ + 1);
     step_ = at_ + n;
     for (int64_t v = 0; v < vectors(); ++v) {
       V(1).store(pivots_ + v * kReals);
       power_[v] = Real(R(1));
+      lanes_[v] = lane_numbers<Index>() + Index(I(v * W));
     }
     for (int64_t p = 0; p < vectors() * W; ++p)
       step_[p] = 0;  // NaN may keep a row from ever being a pivot
   }
   static size_t bytes(int64_t n) {
     const size_t vectors = (n + W - 1) / W;
-    size_t own = (sizeof(V) * (n + kColumnPanel + 1) + sizeof(Real) + sizeof(Index)) * vectors;
-    return (own + sizeof(int64_t) * (n + vectors * W) + 63) / 64 * 64;
+    size_t own = (sizeof(V) * (n + 1) + sizeof(Real) + 2 * sizeof(Index)) * vectors;
+    return (own + sizeof(Real) + sizeof(int64_t) * (n + vectors * W) + 63) / 64 * 64;
   }
   JAXINV_INLINE int64_t n() const { return n_; }
   JAXINV_INLINE int64_t vectors() const { return kVectors ? kVectors : vectors_; }
   JAXINV_INLINE int64_t stride() const { return vectors() * kReals; }
   JAXINV_INLINE R* tile() const { return tile_; }
-  // How much of its pivot row each step of a panel adds to the others, one column a step.
-  JAXINV_INLINE R* factors() const { return factors_; }
   JAXINV_INLINE R* pivots() const { return pivots_; }
   // What the store still has to divide each row by.
   JAXINV_INLINE Real* power() const { return power_; }
   JAXINV_INLINE Index* place() const { return place_; }
+  // 0, 1, ...
+  JAXINV_INLINE const Index* lanes() const { return lanes_; }
+  // The key of a panel's next pivot, in one of the lanes.
+  JAXINV_INLINE Real& best() const { return *best_; }
   JAXINV_INLINE int64_t* at() const { return at_; }
   JAXINV_INLINE int64_t* step() const { return step_; }
 
  private:
   int64_t n_, vectors_;
-  R *tile_, *factors_, *pivots_;
-  Real* power_;
-  Index* place_;
+  R *tile_, *pivots_;
+  Real *power_, *best_;
+  Index *place_, *lanes_;
   int64_t *at_, *step_;
 };
 
-// Step c of the panel of kWidth columns from column k.
-template <int kWidth, class E>
-JAXINV_INLINE void eliminate_column(const E& state, int64_t k, int64_t c) {
+// Steps of the panel from column k on: where their pivots stand in a column, and what earlier ones add to the pivot
+// rows of later ones.
+template <int kSteps, class E>
+struct PanelSteps {
+  using V = typename E::V;
+  int64_t offset[kSteps];
+  V lower[kSteps][kSteps];
+
+  JAXINV_INLINE PanelSteps(const E& e, int64_t k) {
+    JAXINV_UNROLL
+    for (int c = 0; c < kSteps; ++c) {
+      offset[c] = E::offset(e.at()[k + c]);
+      JAXINV_UNROLL
+      for (int d = 0; d < c; ++d) {
+        lower[c][d] = broadcast_lane<V>(e.tile() + (k + d) * e.stride() + offset[c]);
+      }
+    }
+  }
+  // The entries of a column in the pivot rows, as each step finds them.
+  JAXINV_INLINE void multiples_of(const typename V::R* x, V (&multiple)[kSteps]) const {
+    JAXINV_UNROLL
+    for (int c = 0; c < kSteps; ++c) {
+      multiple[c] = broadcast_lane<V>(x + offset[c]);
+      JAXINV_UNROLL
+      for (int d = 0; d < c; ++d) multiple[c] = fma(lower[c][d], multiple[d], multiple[c]);
+    }
+  }
+};
+
+// Finds the first pivot of the panel from column k on.
+template <class E>
+JAXINV_INLINE void search_column(const E& e, int64_t k) {
+  using V = typename E::V;
+  const int64_t vectors = e.vectors();
+  const typename V::R* column = e.tile() + k * e.stride();
+  typename E::Real best = place_key<E>(V::load(column), e.place()[0]);
+  JAXINV_UNROLL
+  for (int64_t v = 1; v < vectors; ++v) {
+    best = larger(place_key<E>(V::load(column + v * E::kReals), e.place()[v]), best);
+  }
+  e.best() = best;
+}
+
+// Step kStep of the panel from column k on. Its column is left with how much of the pivot row each row gets; the next
+// one of the panel, if there is one, gets the steps before it, and is searched.
+template <int kStep, bool kNext, class E>
+JAXINV_INLINE void eliminate_column(const E& state, int64_t k) {
   using V = typename E::V;
   using R = typename E::R;
   using Real = typename E::Real;
   using Index = typename E::Index;
+  using I = typename E::I;
   constexpr int kReals = E::kReals;
   const E e = state;  // its pointers in registers: stores could alias them
   const int64_t vectors = e.vectors(), stride = e.stride();
-  R* __restrict panel = e.tile() + k * stride;
-  R* __restrict column = panel + c * stride;
-  Real best = place_key<E>(V::load(column), e.place()[0]);
-  JAXINV_UNROLL
-  for (int64_t v = 1; v < vectors; ++v) {
-    best = larger(place_key<E>(V::load(column + v * kReals), e.place()[v]), best);
-  }
-  best = largest_lane(best);
-  int64_t at = best.bits().v[0] & E::kPlaces;
+  const Real largest = largest_lane(e.best());
+  int64_t at = largest.bits().v[0] & E::kPlaces;
   at = at < e.n() ? at : 0;  // of NaN
   const int64_t offset = E::offset(at);
+  R* __restrict column = e.tile() + (k + kStep) * stride;
   const V pivot = broadcast_lane<V>(column + offset), inverse = usual_reciprocal(pivot);
   // The pivot row is divided by the pivot but for its power of two, which the store makes good: that factor lies in
   // (1/2, 1], and multiplying by it is adding a multiple of the row, as it is for the other rows.
   const Real power = power_part(pivot);
-  const V scale = inverse * power, excess = product_less_one(inverse, power), negative = -inverse;
-  V multiple[kWidth];
-  JAXINV_UNROLL
-  for (int d = 0; d < kWidth; ++d) multiple[d] = broadcast_lane<V>(panel + d * stride + offset);
-  R* __restrict factors = e.factors() + c * stride;
-  JAXINV_UNROLL
-  for (int64_t v = 0; v < vectors; ++v) {
-    const V x = V::load(column + v * kReals), product = x * negative;
-    const Index pivot_lane = place_key<E>(x, e.place()[v]).bits() == best.bits();
-    const V factor = select(pivot_lane, excess, product);
-    e.power()[v] = select(pivot_lane, power, e.power()[v]);
-    e.place()[v] = e.place()[v] | (pivot_lane & Index(E::kTaken));
-    JAXINV_UNROLL
-    for (int d = 0; d < kWidth; ++d) {
-      R* y = panel + d * stride + v * kReals;
-      fma(factor, multiple[d], V::load(y)).store(y);
-    }
-    factor.store(factors + v * kReals);
-    select(pivot_lane, scale, product).store(column + v * kReals);
-  }
-  e.at()[k + c] = at;
-  e.step()[at] = k + c;
+  const V excess = product_less_one(inverse, power), negative = -inverse;
+  const Index pivot_lane{I(at)};
+  e.at()[k + kStep] = at;
+  e.step()[at] = k + kStep;
+  reinterpret_cast<R*>(e.power())[at] = real_at(power, 0);
   for (int part = 0; part < E::P; ++part) {
-    e.pivots()[E::offset(k + c) + part * E::W] = real_at(pivot, part);
+    e.pivots()[E::offset(k + kStep) + part * E::W] = real_at(pivot, part);
   }
+  auto factor_of = [&](int64_t v) {
+    R* x = column + v * kReals;
+    const Index is_pivot = e.lanes()[v] == pivot_lane;
+    const V factor = select(is_pivot, excess, V::load(x) * negative);
+    factor.store(x);
+    return factor;
+  };
+  if constexpr (kNext) {
+    V multiple[kStep + 1];
+    // Of the pivot row this step found it takes the factors of earlier ones.
+    PanelSteps<kStep + 1, E>(e, k).multiples_of(column + stride, multiple);
+    Real best(R(-1));
+    JAXINV_UNROLL
+    for (int64_t v = 0; v < vectors; ++v) {
+      const V factor = factor_of(v);
+      R* own = column + v * kReals;
+      V x = V::load(own + stride);
+      JAXINV_UNROLL
+      for (int c = 0; c < kStep; ++c) {
+        x = fma(V::load(own + (c - kStep) * stride), multiple[c], x);
+      }
+      x = fma(factor, multiple[kStep], x);
+      x.store(own + stride);
+      const Index taken = (e.lanes()[v] == pivot_lane) & Index(E::kTaken);
+      best = larger(place_key<E>(x, e.place()[v] | taken), best);
+    }
+    e.best() = best;
+  } else {
+    JAXINV_UNROLL
+    for (int64_t v = 0; v < vectors; ++v) factor_of(v);
+  }
+  reinterpret_cast<I*>(e.place())[at] |= E::kTaken;
 }
 
-// All steps of a panel, whose pivots stand at `offset`, on kColumns columns: the entries of the pivot rows as each
-// step finds them, then one pass.
+// All steps of a panel on kColumns other columns, in one pass.
 template <int kColumns, int kWidth, class E, class V = typename E::V>
-JAXINV_INLINE void update_columns(const E& e, const int64_t (&offset)[kWidth],
-                                  const V (&lower)[kWidth][kWidth], typename E::R* __restrict x) {
+JAXINV_INLINE void update_columns(const E& e, const PanelSteps<kWidth, E>& steps,
+                                  const typename E::R* __restrict factors,
+                                  typename E::R* __restrict x) {
   const int64_t vectors = e.vectors(), stride = e.stride();
-  const typename E::R* __restrict factors = e.factors();
   V multiple[kColumns][kWidth];
   JAXINV_UNROLL
-  for (int j = 0; j < kColumns; ++j) {
-    JAXINV_UNROLL
-    for (int c = 0; c < kWidth; ++c) {
-      multiple[j][c] = broadcast_lane<V>(x + j * stride + offset[c]);
-      JAXINV_UNROLL
-      for (int d = 0; d < c; ++d) {
-        multiple[j][c] = fma(lower[c][d], multiple[j][d], multiple[j][c]);
-      }
-    }
-  }
+  for (int j = 0; j < kColumns; ++j) steps.multiples_of(x + j * stride, multiple[j]);
   JAXINV_UNROLL
   for (int64_t v = 0; v < vectors; ++v) {
     V sum[kColumns];
@@ -158,34 +205,69 @@ JAXINV_INLINE void update_columns(const E& e, const int64_t (&offset)[kWidth],
   }
 }
 
+// To the panel's own columns what came after them.
+template <int kWidth, class E, class V = typename E::V>
+JAXINV_INLINE void finish_panel(const E& e, const PanelSteps<kWidth, E>& steps,
+                                typename E::R* __restrict panel) {
+  const int64_t vectors = e.vectors(), stride = e.stride();
+  V multiple[kWidth][kWidth];
+  JAXINV_UNROLL
+  for (int q = 0; q < kWidth; ++q) {
+    JAXINV_UNROLL
+    for (int c = q + 1; c < kWidth; ++c) {
+      multiple[q][c] = steps.lower[c][q];
+      JAXINV_UNROLL
+      for (int d = q + 1; d < c; ++d) {
+        multiple[q][c] = fma(steps.lower[c][d], multiple[q][d], multiple[q][c]);
+      }
+    }
+  }
+  JAXINV_UNROLL
+  for (int64_t v = 0; v < vectors; ++v) {
+    V sum[kWidth];
+    JAXINV_UNROLL
+    for (int c = 0; c < kWidth; ++c) {
+      sum[c] = V::load(panel + c * stride + v * E::kReals);
+      JAXINV_UNROLL
+      for (int q = 0; q < c; ++q) sum[q] = fma(sum[c], multiple[q][c], sum[q]);
+    }
+    JAXINV_UNROLL
+    for (int q = 0; q < kWidth - 1; ++q) sum[q].store(panel + q * stride + v * E::kReals);
+  }
+  // The pivot rows got one less than their share.
+  JAXINV_UNROLL
+  for (int c = 0; c < kWidth; ++c) panel[c * stride + steps.offset[c]] += typename E::R(1);
+}
+
 template <int kWidth, class E>
 void eliminate_panel(const E* group, int count, int64_t k) {
   using V = typename E::V;
-  for (int64_t c = 0; c < kWidth; ++c) {
-    for (int g = 0; g < count; ++g) eliminate_column<kWidth>(group[g], k, c);
-  }
+  auto step = [&](auto c) {
+    constexpr int kStep = decltype(c)::value;
+    if constexpr (kStep < kWidth) {
+      for (int g = 0; g < count; ++g) eliminate_column<kStep, (kStep + 1 < kWidth)>(group[g], k);
+    }
+  };
+  for (int g = 0; g < count; ++g) search_column(group[g], k);
+  step(std::integral_constant<int, 0>());
+  step(std::integral_constant<int, 1>());
+  step(std::integral_constant<int, 2>());
+  step(std::integral_constant<int, 3>());
   for (int g = 0; g < count; ++g) {
     const E e = group[g];
     const int64_t stride = e.stride();
-    int64_t offset[kWidth];
-    V lower[kWidth][kWidth];  // what earlier steps of the panel add to a pivot row
-    JAXINV_UNROLL
-    for (int c = 0; c < kWidth; ++c) {
-      offset[c] = E::offset(e.at()[k + c]);
-      JAXINV_UNROLL
-      for (int d = 0; d < c; ++d) {
-        lower[c][d] = broadcast_lane<V>(e.factors() + d * stride + offset[c]);
-      }
-    }
+    const PanelSteps<kWidth, E> steps(e, k);
+    typename E::R* panel = e.tile() + k * stride;
     constexpr int kColumns = V::kParts == 2 ? 1 : 2;
     auto update = [&](int64_t j, int64_t end) {
       for (; j + kColumns <= end; j += kColumns) {
-        update_columns<kColumns>(e, offset, lower, e.tile() + j * stride);
+        update_columns<kColumns>(e, steps, panel, e.tile() + j * stride);
       }
-      if (j < end) update_columns<1>(e, offset, lower, e.tile() + j * stride);
+      if (j < end) update_columns<1>(e, steps, panel, e.tile() + j * stride);
     };
     update(0, k);
     update(k + kWidth, e.n());
+    finish_panel(e, steps, panel);
   }
 }
 

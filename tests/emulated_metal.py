@@ -18,7 +18,7 @@ from programs import (
 
 TYPES = ("float32", "float16", "bfloat16", "complex64")
 # Algorithms of core/plan.h.
-KERNELS = {"plan": -1, "thread": 4, "grid": 7, "simdgroup": 8, "threadgroup": 9}
+KERNELS = {"plan": -1, "thread": 5, "grid": 8, "simdgroup": 9, "threadgroup": 10}
 TRANSPOSE_L, TRANSPOSE_G, TRANSPOSE_R, SAME, ONLY, FLUSH, UNALIGNED, _SHOW = (1 << i for i in range(8))
 OPERATIONS = ("inverse", "triple_product", "lu_factor", "determinant", "solve", "lu_solve")
 STRUCTURES = ("general", "pos upper", "pos lower", "upper triangular", "lower triangular")
