@@ -31,6 +31,21 @@ struct ColumnTypes {
   static constexpr int64_t offset(int64_t i) { return P == 1 ? i : i / W * W * P + i % W; }
 };
 
+// What a step multiplies its column by, and what it puts in the pivot's own row. The pivot row is divided by the pivot but
+// for its power of two, which the store makes good: that factor lies in (1/2, 1], and multiplying by it is adding a
+// multiple of the row, as it is for the other rows.
+template <class V>
+struct PivotFactors {
+  V negative, excess;
+  typename Types<V>::Real power;
+
+  JAXINV_INLINE explicit PivotFactors(V pivot) : power(power_part(pivot)) {
+    const V inverse = usual_reciprocal(pivot);
+    negative = -inverse;
+    excess = product_less_one(inverse, power);
+  }
+};
+
 template <class V>
 JAXINV_INLINE V broadcast_lane(const typename V::R* p) {
   using Real = typename Types<V>::Real;

@@ -134,22 +134,19 @@ JAXINV_INLINE void eliminate_column(const E& state, int64_t k) {
   at = at < e.n() ? at : 0;  // of NaN
   const int64_t offset = E::offset(at);
   R* __restrict column = e.tile() + (k + kStep) * stride;
-  const V pivot = broadcast_lane<V>(column + offset), inverse = usual_reciprocal(pivot);
-  // The pivot row is divided by the pivot but for its power of two, which the store makes good: that factor lies in
-  // (1/2, 1], and multiplying by it is adding a multiple of the row, as it is for the other rows.
-  const Real power = power_part(pivot);
-  const V excess = product_less_one(inverse, power), negative = -inverse;
+  const V pivot = broadcast_lane<V>(column + offset);
+  const PivotFactors<V> pivot_factors(pivot);
   const Index pivot_lane{I(at)};
   e.at()[k + kStep] = at;
   e.step()[at] = k + kStep;
-  reinterpret_cast<R*>(e.power())[at] = real_at(power, 0);
+  reinterpret_cast<R*>(e.power())[at] = real_at(pivot_factors.power, 0);
   for (int part = 0; part < E::P; ++part) {
     e.pivots()[E::offset(k + kStep) + part * E::W] = real_at(pivot, part);
   }
   auto factor_of = [&](int64_t v) {
     R* x = column + v * kReals;
     const Index is_pivot = e.lanes()[v] == pivot_lane;
-    const V factor = select(is_pivot, excess, V::load(x) * negative);
+    const V factor = select(is_pivot, pivot_factors.excess, V::load(x) * pivot_factors.negative);
     factor.store(x);
     return factor;
   };

@@ -54,11 +54,12 @@ struct PairElimination {
     V pivot = V::load(own);
     JAXINV_UNROLL
     for (int i = 1; i < N; ++i) pivot = select(at == Index(I(i)), V::load(row(own, i)), pivot);
-    const auto [negative, excess] = take_pivot(e, k, pivot);
+    const PivotFactors<V> factors = take_pivot(e, k, pivot);
     begin();
     JAXINV_UNROLL
     for (int i = 0; i < N; ++i) {
-      const V factor = select(at == Index(I(i)), excess, V::load(row(own, i)) * negative);
+      const V factor =
+          select(at == Index(I(i)), factors.excess, V::load(row(own, i)) * factors.negative);
       factor.store(row(result, i));
       each(i, factor);
     }

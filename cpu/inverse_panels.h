@@ -111,7 +111,7 @@ JAXINV_INLINE void take_step(E& e, int64_t n, int64_t k) {
   int64_t offset[W];
   const Index at = e.choose(k + kStep, e.best, e.chosen, offset);
   R* __restrict column = e.tile + (k + kStep) * E::kStride;
-  const auto [negative, excess] = take_pivot(e, k + kStep, gather<V>(column, offset));
+  const PivotFactors<V> factors = take_pivot(e, k + kStep, gather<V>(column, offset));
   const R* __restrict from = e.tile;
   R* __restrict to = e.rows + kStep * kReals;
 #pragma GCC unroll 2
@@ -127,7 +127,7 @@ JAXINV_INLINE void take_step(E& e, int64_t n, int64_t k) {
 #pragma GCC unroll 2
   for (int64_t i = 0; i < n; ++i) {
     R* own = column + i * kReals;
-    const V factor = select(place[i] == at, excess, V::load(own) * negative);
+    const V factor = select(place[i] == at, factors.excess, V::load(own) * factors.negative);
     factor.store(own);
     if constexpr (kNext) {
       // The next column as it is when its turn comes.

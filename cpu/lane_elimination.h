@@ -86,20 +86,13 @@ struct LaneElimination : ColumnTypes<V_> {
   }
 };
 
-// What a step multiplies its column by, and what it puts in the pivot's own row.
-template <class E>
-struct Factors {
-  typename E::V negative, excess;
-};
-// Those of step k, whose pivot is noted. The pivot row is divided by it but for its power of two, which the store makes
-// good: that factor lies in (1/2, 1], and multiplying by it is adding a multiple of the row, as it is for the other rows.
-template <class E>
-JAXINV_INLINE Factors<E> take_pivot(E& e, int64_t k, typename E::V pivot) {
-  const typename E::V inverse = usual_reciprocal(pivot);
-  const typename E::Real power = power_part(pivot);
+// Of step k, whose pivot is noted.
+template <class E, class V = typename E::V>
+JAXINV_INLINE PivotFactors<V> take_pivot(E& e, int64_t k, V pivot) {
+  const PivotFactors<V> factors(pivot);
   e.pivots[k] = pivot;
-  e.power[k] = power_reciprocal(power);
-  return {-inverse, product_less_one(inverse, power)};
+  e.power[k] = power_reciprocal(factors.power);
+  return factors;
 }
 
 template <class V, int... l>

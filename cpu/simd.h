@@ -91,7 +91,6 @@ struct RVec {
     return x;
   }
   JAXINV_INLINE void store(R* p) const { __builtin_memcpy(p, &v, sizeof v); }
-  JAXINV_INLINE static RVec broadcast(const R* p) { return RVec(*p); }
 };
 
 // Complex numbers as two vectors; in memory [W real parts][W imaginary parts].

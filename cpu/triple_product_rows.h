@@ -2,9 +2,9 @@
 // numbers of the left factor times rows of the right one.
 // Lanes: neighbours in a row of one matrix. The last vector of a row ends with the row, and repeats some of what stands
 // in the one before; where a row is shorter than a vector, numbers behind it go along.
-// n: above what cpu/triple_product_lanes.h has, to kTripleProductRowsMax. dtypes: all; half types are computed in
-// float32.
-// Memory: op(r) and t as rows of vectors; l, g and y where they stand.
+// n: to kTripleProductRowsMax, but where triple_product_in_lanes. dtypes: all; half types are computed in float32.
+// Memory: op(r) and t as rows of vectors; l, g and y where they stand, but for half types, and for the last matrix of a
+// task where rows are shorter than a vector.
 #pragma once
 
 #include "cpu/lanes.h"
@@ -164,7 +164,9 @@ struct TripleProductRows {
   static constexpr int64_t kBehind = V::W * P;  // reals behind a matrix that rows may reach
 
   static size_t scratch(int64_t n) {
-    return 2 * n * row_vectors<V>(n) * sizeof(V) + 4 * (n * n * P + kBehind) * sizeof(R);
+    const bool stages = kIsHalf<S> || n < V::W;
+    return 2 * n * row_vectors<V>(n) * sizeof(V) +
+           (stages ? 4 * (n * n * P + kBehind) * sizeof(R) : 0);
   }
 
   static void run(const TripleProductProblem& p, int64_t begin, int64_t end, void* scratch) {
@@ -185,7 +187,7 @@ struct TripleProductRows {
         }
         return copy;
       };
-      const R *l = operand(p.l, 0), *g = operand(p.g, 1), *r = operand(p.r, 2);
+      const R *l = operand(p.l, 0), *g = operand(p.g, 1), *r = p.r == p.l ? l : operand(p.r, 2);
       S* to = static_cast<S*>(p.y) + index * n * n;
       R* y = staged ? staging + 3 * (reals + kBehind) : reinterpret_cast<R*>(to);
       triple_product_by_rows<N>(p, l, g, r, y, rows);

@@ -182,6 +182,21 @@ def test_plans_of_systems_for_cuda(cuda_kernels, dtype):
             assert not above["native"] and f"n > {largest}: 64 KB" in above["reason"]
 
 
+@pytest.mark.parametrize(
+    ("n", "dtype", "kernel"),
+    [
+        (4, "float32", "cpu/triple_product_lanes"),
+        (8, "float32", "cpu/triple_product_rows"),
+        (8, "complex64", "cpu/triple_product_lanes"),
+        (11, "float64", "cpu/triple_product_lanes"),
+        (128, "complex128", "cpu/triple_product_rows"),
+        (129, "float32", "XLA dot_general"),
+    ],
+)
+def test_kernels_of_cotangents(native, n, dtype, kernel):
+    assert _native.plan("cpu", "triple_product", n, DTYPES[dtype])["kernel"] == kernel
+
+
 def test_lowered_for_cuda_keeps_row_major_layouts(cuda_kernels):
     text = _lowered(_cotangent, 8, np.float32, "cuda").as_text()
     (call,) = [line for line in text.splitlines() if "@jaxinv_triple_product" in line]
