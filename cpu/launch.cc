@@ -177,7 +177,8 @@ void launch(const TripleProductProblem& p, const Context& context) {
   int64_t bytes = p.n * p.n * element_bytes(p.dtype);
   advise_huge_pages(p.y, bytes * p.batch);
   const KernelSet& kernels = kernel_set();
-  if (triple_product_in_lanes(p.n, p.dtype)) {
+  if (algorithm(Backend::kCpu, Op::kTripleProduct, p.n, p.dtype, Structure::kGeneral) ==
+      Algorithm::kLanes) {
     return for_blocks(context.pool, p.batch, bytes, kLaneGroup, 4 * cube(p.n),
                       kernels.triple_product_lanes_scratch(p.dtype, p.n),
                       [&](int64_t begin, int64_t end, void* scratch) {

@@ -182,7 +182,7 @@ def bound(flags):
 @pytest.mark.portable(dtype=("bfloat16",))
 @pytest.mark.thinned("flags", "dtype")
 def test_triple_product(path, flags, dtype):
-    for n in (0, 1, 2, 3, 4, 7, 10, 33, 129):
+    for n in (0, 1, 2, 3, 4, 7, 10, 16, 33, 129):
         l, g, r, _ = operands(n, dtype)
         out = jax.jit(bound(flags))(l, g, r)
         assert out.dtype == DTYPES[dtype]

@@ -62,7 +62,7 @@ def test_compiled_inverse_is_one_call(native, dtype, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", [2, 3, 8, 10, 32, 128])
+@pytest.mark.parametrize("n", [2, 3, 8, 10, 17, 32, 128])
 def test_compiled_cotangent_is_two_calls(native, dtype, n):
     """One for the inverse, one for its cotangent; no transpose, copy, select or convert beside them."""
     text = _lowered(_cotangent, n, DTYPES[dtype], "cpu").compile().as_text()
