@@ -74,12 +74,10 @@ void load_columns(E& e, const typename E::R* a) {
   using I = typename E::I;
   constexpr int W = E::W, P = E::P;
   const int64_t n = e.n(), vectors = e.vectors(), stride = e.stride();
-  JAXINV_UNROLL
   for (int64_t v = 0; v < vectors; ++v) {
     const Index here = lane_numbers<Index>() + Index(I(v * W));
     e.place()[v] = select(here > Index(I(n - 1)), Index(E::kTaken), here);
     const int64_t last = n - 1 - v * W;  // the row of lane 0
-    JAXINV_UNROLL
     for (int64_t block = 0; block < n; block += W) {
       // Of the last columns again those left.
       const int64_t j = block && block + W > n ? n - W : block;
@@ -109,11 +107,9 @@ bool store_columns(E& e, typename E::R* dst) {
   constexpr int W = E::W, P = E::P;
   const int64_t n = e.n(), vectors = e.vectors(), stride = e.stride();
   Real finite(R(0));  // zeros times the entries
-  JAXINV_UNROLL
   for (int64_t v = 0; v < vectors; ++v) {
     const int64_t* steps = e.step() + v * W;
     const Real unpower = power_reciprocal(e.power()[v]);
-    JAXINV_UNROLL
     for (int64_t block = 0; block < n; block += W) {
       const int64_t j = block && block + W > n ? n - W : block;
       V x[W];
@@ -151,7 +147,6 @@ JAXINV_INLINE bool usual_pivots(E& e) {
   using Real = typename E::Real;
   const int64_t vectors = e.vectors();
   typename E::Index usual(-1);
-  JAXINV_UNROLL
   for (int64_t v = 0; v < vectors; ++v) {
     const Real size = magnitude(E::V::load(e.pivots() + v * E::kReals)),
                least(kLeastPivot<typename E::R>);

@@ -110,7 +110,7 @@ JAXINV_INLINE void search_column(const E& e, int64_t k) {
   const int64_t vectors = e.vectors();
   const typename V::R* column = e.tile() + k * e.stride();
   typename E::Real best = place_key<E>(V::load(column), e.place()[0]);
-  JAXINV_UNROLL
+#pragma GCC unroll 2
   for (int64_t v = 1; v < vectors; ++v) {
     best = larger(place_key<E>(V::load(column + v * E::kReals), e.place()[v]), best);
   }
@@ -155,7 +155,7 @@ JAXINV_INLINE void eliminate_column(const E& state, int64_t k) {
     // Of the pivot row this step found it takes the factors of earlier ones.
     PanelSteps<kStep + 1, E>(e, k).multiples_of(column + stride, multiple);
     Real best(R(-1));
-    JAXINV_UNROLL
+#pragma GCC unroll 2
     for (int64_t v = 0; v < vectors; ++v) {
       const V factor = factor_of(v);
       R* own = column + v * kReals;
@@ -171,7 +171,7 @@ JAXINV_INLINE void eliminate_column(const E& state, int64_t k) {
     }
     e.best() = best;
   } else {
-    JAXINV_UNROLL
+#pragma GCC unroll 2
     for (int64_t v = 0; v < vectors; ++v) factor_of(v);
   }
   reinterpret_cast<I*>(e.place())[at] |= E::kTaken;
@@ -186,7 +186,7 @@ JAXINV_INLINE void update_columns(const E& e, const PanelSteps<kWidth, E>& steps
   V multiple[kColumns][kWidth];
   JAXINV_UNROLL
   for (int j = 0; j < kColumns; ++j) steps.multiples_of(x + j * stride, multiple[j]);
-  JAXINV_UNROLL
+#pragma GCC unroll 2
   for (int64_t v = 0; v < vectors; ++v) {
     V sum[kColumns];
     JAXINV_UNROLL
@@ -219,7 +219,7 @@ JAXINV_INLINE void finish_panel(const E& e, const PanelSteps<kWidth, E>& steps,
       }
     }
   }
-  JAXINV_UNROLL
+#pragma GCC unroll 2
   for (int64_t v = 0; v < vectors; ++v) {
     V sum[kWidth];
     JAXINV_UNROLL

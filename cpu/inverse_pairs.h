@@ -131,7 +131,7 @@ template <class S, int N>
 void inverse_pairs(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
   using E = LaneEliminationOf<S>;
   inverse_by_lanes<S, 2>(
-      p, N, begin, end, scratch,
+      p, Known<N>(), begin, end, scratch,
       [](int64_t real) {
         const int64_t number = real / E::P;
         return number % N * E::kStride + (N - 1 - number / N) * E::kReals + real % E::P * E::W;

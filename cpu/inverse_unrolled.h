@@ -40,7 +40,7 @@ __attribute__((noinline)) void invert_again(const typename V::R* a,
   V matrix[1][N][N], pivots[1][N];
   Index swaps[1][N], info[1];
   R* tile = reinterpret_cast<R*>(matrix);
-  load_lanes<R, W>(a, kReals, tile);
+  load_lanes<R, W>(a, Known<kReals>(), tile);
   const LaneRange<R, W> range(tile, kReals);
   range.apply(tile, kReals);
   small_inverse<N, Pivots::kGuarded>(matrix, pivots, swaps, info);
@@ -82,7 +82,7 @@ void inverse_unrolled(const InverseProblem& p, int64_t begin, int64_t end, void*
       const int64_t at = index + g * W < end ? index + g * W : index;
       a[g] = group_in<S, W>(p.a, at, end, kReals, staging + g * W * kReals);
       R* tile = reinterpret_cast<R*>(matrix[g]);
-      load_lanes<R, W>(a[g], kReals, tile);
+      load_lanes<R, W>(a[g], Known<kReals>(), tile);
       squares[g] = Real(R(0));
       JAXINV_UNROLL
       for (int e = 0; e < kReals; ++e) {
@@ -118,7 +118,7 @@ void inverse_unrolled(const InverseProblem& p, int64_t begin, int64_t end, void*
                                    odd, shift);
       }
       R* x = group_out<S, W>(p.x, at, end, kReals, staging + g * W * kReals);
-      store_lanes<R, W>(reinterpret_cast<R*>(matrix[g]), kReals, x);
+      store_lanes<R, W>(reinterpret_cast<R*>(matrix[g]), Known<kReals>(), x);
       group_done<S, W>(p.x, at, end, kReals, x);
     }
   }

@@ -51,7 +51,9 @@ const KernelSet JAXINV_KERNEL_SET = {
     },
     [](DType dtype, int64_t n) {
       return JAXINV_NAMESPACE::with_storage(dtype, [&](auto s) {
-        return JAXINV_NAMESPACE::inverse_triangle_lanes_scratch<decltype(s)>(n);
+        return JAXINV_NAMESPACE::widened_scratch<decltype(s)>(n, [&](auto r) {
+          return JAXINV_NAMESPACE::inverse_triangle_lanes_scratch<decltype(r)>(n);
+        });
       });
     },
     [](DType dtype, int64_t n) {
@@ -102,12 +104,11 @@ const KernelSet JAXINV_KERNEL_SET = {
       });
     },
     [](const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-      JAXINV_NAMESPACE::with_storage(p.dtype, [&](auto s) {
+      JAXINV_NAMESPACE::with_widened(p, begin, end, scratch, [&](auto s, auto... rest) {
         if (is_pos(p.structure)) {
-          return JAXINV_NAMESPACE::inverse_triangle_lanes<true, decltype(s)>(p, begin, end,
-                                                                             scratch);
+          return JAXINV_NAMESPACE::inverse_triangle_lanes<true, decltype(s)>(rest...);
         }
-        JAXINV_NAMESPACE::inverse_triangle_lanes<false, decltype(s)>(p, begin, end, scratch);
+        JAXINV_NAMESPACE::inverse_triangle_lanes<false, decltype(s)>(rest...);
       });
     },
     [](const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {

@@ -153,8 +153,8 @@ struct Ahead {
 
 // Inverts matrices begin … end − 1 by eliminate(e, ahead), which finds real `r` of a matrix at place(r) of the tile
 // and asks for memory ahead with every kSteps steps.
-template <class S, int kSteps, class Place, class Eliminate>
-JAXINV_INLINE void inverse_by_lanes(const InverseProblem& p, int64_t n, int64_t begin, int64_t end,
+template <class S, int kSteps, class Size, class Place, class Eliminate>
+JAXINV_INLINE void inverse_by_lanes(const InverseProblem& p, Size n, int64_t begin, int64_t end,
                                     void* scratch, Place&& place, Eliminate&& eliminate) {
   using E = LaneEliminationOf<S>;
   using R = typename E::R;
@@ -162,7 +162,7 @@ JAXINV_INLINE void inverse_by_lanes(const InverseProblem& p, int64_t n, int64_t 
   using Index = typename E::Index;
   using I = typename E::I;
   constexpr int W = E::W;
-  const int64_t reals = n * n * E::P;
+  const auto reals = reals_of<E::P>(n);
   const int64_t bytes = sizeof(R) * reals, fetches = n / kSteps;
   const int64_t part = ((W * bytes + fetches - 1) / fetches + 63) / 64 * 64;
   E& e = *static_cast<E*>(scratch);

@@ -125,13 +125,35 @@ constexpr int lanes_for(int reals) {
   return lanes;
 }
 
+// A number of reals that is known when compiling: what moves them is unrolled.
+template <int64_t kReals>
+using Known = std::integral_constant<int64_t, kReals>;
+template <class Count, int W>
+constexpr bool kUnrolls = false;
+template <int64_t kReals, int W>
+constexpr bool kUnrolls<Known<kReals>, W> = kReals / W <= 16;  // as many as JAXINV_UNROLL goes
+
+// Reals of an n × n matrix of kParts each.
+template <int kParts, int64_t N>
+JAXINV_INLINE Known<N * N * kParts> reals_of(Known<N>) {
+  return {};
+}
+template <int kParts>
+JAXINV_INLINE int64_t reals_of(int64_t n) {
+  return n * n * kParts;
+}
+
 // Calls chunk(e) for every W consecutive elements and one(e) for the few left over; where more than
 // a quarter of W are left, the last W are done once more instead, overlapping what is done.
-template <int W, class Chunk, class One>
-JAXINV_INLINE void for_chunks(int64_t reals, Chunk&& chunk, One&& one) {
-  int64_t e = 0;
-  JAXINV_UNROLL
-  for (; e + W <= reals; e += W) chunk(e);
+template <int W, class Count, class Chunk, class One>
+JAXINV_INLINE void for_chunks(Count reals, Chunk&& chunk, One&& one) {
+  int64_t e = 0, count = reals;  // not const: GCC would warn of unrolling what has one chunk
+  if constexpr (kUnrolls<Count, W>) {
+    JAXINV_UNROLL
+    for (; e + W <= count; e += W) chunk(e);
+  } else {
+    for (; e + W <= count; e += W) chunk(e);
+  }
   if (reals > W && reals - e > W / 4) return chunk(reals - W);
   for (; e < reals; ++e) one(e);
 }
@@ -143,8 +165,8 @@ constexpr int matrix_of_lane(int lane, int64_t reals) {
 }
 
 // Element e of W matrices of `reals` reals standing one after another at `src` to tile + place(e).
-template <class R, int W, class Place>
-JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile, Place&& place) {
+template <class R, int W, class Count, class Place>
+JAXINV_INLINE void load_lanes(const R* src, Count reals, R* tile, Place&& place) {
   using V = RVec<R, W>;
   if (reals == 1) return V::load(src).store(tile + place(0));
   if (reals == 2) {
@@ -183,14 +205,18 @@ JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile, Place&& plac
 }
 
 // tile[e] = element e of each.
+template <class R, int W, int64_t kReals>
+JAXINV_INLINE void load_lanes(const R* src, Known<kReals> reals, R* tile) {
+  load_lanes<R, W>(src, reals, tile, [](int64_t e) { return e * W; });
+}
 template <class R, int W>
-JAXINV_INLINE void load_lanes(const R* src, int64_t reals, R* tile) {
+void load_lanes(const R* src, int64_t reals, R* tile) {
   load_lanes<R, W>(src, reals, tile, [](int64_t e) { return e * W; });
 }
 
 // The way back.
-template <class R, int W>
-JAXINV_INLINE void store_lanes(const R* tile, int64_t reals, R* dst) {
+template <class R, int W, class Count>
+JAXINV_INLINE void store_lanes_inline(const R* tile, Count reals, R* dst) {
   using V = RVec<R, W>;
   if (reals == 1) return V::load(tile).store(dst);
   if (reals == 2) {
@@ -224,6 +250,14 @@ JAXINV_INLINE void store_lanes(const R* tile, int64_t reals, R* dst) {
         JAXINV_UNROLL
         for (int lane = 0; lane < W; ++lane) dst[lane * reals + e] = tile[e * W + lane];
       });
+}
+template <class R, int W, int64_t kReals>
+JAXINV_INLINE void store_lanes(const R* tile, Known<kReals> reals, R* dst) {
+  store_lanes_inline<R, W>(tile, reals, dst);
+}
+template <class R, int W>
+void store_lanes(const R* tile, int64_t reals, R* dst) {
+  store_lanes_inline<R, W>(tile, reals, dst);
 }
 
 // W matrices as reals: a full group of a real or complex dtype in place, anything else as a copy in

@@ -16,8 +16,8 @@ namespace JAXINV_NAMESPACE {
 constexpr int kLuUnrolledMax = 4;
 
 // As load_lanes and store_lanes, but matrix l in lane l whatever its size: matrices and right-hand sides differ.
-template <class R, int W>
-JAXINV_INLINE void load_systems(const R* src, int64_t reals, R* tile) {
+template <class R, int W, class Count>
+JAXINV_INLINE void load_systems(const R* src, Count reals, R* tile) {
   if (!fills_lane<R, W>(reals)) return load_lanes<R, W>(src, reals, tile);
   JAXINV_UNROLL
   for (int e = 0; e < 4; ++e) {
@@ -72,7 +72,7 @@ void determinant_unrolled(const LuProblem& p, int64_t begin, int64_t end, void* 
     SmallLu<N, V> lu;
     const R* a = group_in<S, W>(p.a, index, end, kReals, static_cast<R*>(scratch));
     R* tile = reinterpret_cast<R*>(lu.a);
-    load_lanes<R, W>(a, kReals, tile);
+    load_lanes<R, W>(a, Known<kReals>(), tile);
     const LaneRange<R, W> range(tile, kReals);
     range.apply(tile, kReals);
     small_lu(lu);
@@ -100,7 +100,7 @@ void solve_unrolled(const SolveProblem& p, int64_t begin, int64_t end, void* scr
   for (int64_t index = begin; index < end; index += W) {
     SmallLu<N, V> lu;
     R* tile = reinterpret_cast<R*>(lu.a);
-    load_systems<R, W>(group_in<S, W>(p.a, index, end, kReals, staging), kReals, tile);
+    load_systems<R, W>(group_in<S, W>(p.a, index, end, kReals, staging), Known<kReals>(), tile);
     load_systems<R, W>(group_in<S, W>(p.b, index, end, right, staging), right, reals);
     if (p.transpose) {
       JAXINV_UNROLL

@@ -74,7 +74,13 @@ void triple_product_sized(const TripleProductProblem& p, int64_t begin, int64_t 
   constexpr int W = lanes_for<R>(N ? N * N * kParts : 64);
   using V = Value<R, W, kParts>;
   const int n = N ? N : int(p.n);
-  const int64_t reals = int64_t(n) * n * kParts;
+  const auto reals = [&] {
+    if constexpr (N > 0) {
+      return reals_of<kParts>(Known<N>());
+    } else {
+      return reals_of<kParts>(p.n);
+    }
+  }();
   V* l = static_cast<V*>(scratch);
   V* g = l + n * n;
   V* r = g + n * n;

@@ -30,13 +30,14 @@ void for_widened(const InverseProblem& p, int64_t begin, int64_t end, void* scra
     q.dtype = DType::kF32;
     q.batch = count;
     q.a = a;
-    q.x = x;
+    q.x = p.x ? x : nullptr;
     if (p.info) q.info = p.info + index;
     if (p.mantissa) {
       q.mantissa = static_cast<float*>(p.mantissa) + index;
       q.exponent = p.exponent + index;
     }
     invert(q, count, static_cast<char*>(scratch) + widened_bytes(p.n));
+    if (!p.x) continue;
     S* to = static_cast<S*>(p.x) + index * size;
     for (int64_t i = 0; i < count * size; ++i) from_float(x[i], to[i]);
   }
