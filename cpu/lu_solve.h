@@ -142,24 +142,21 @@ void substitute_rows(const Substitution<S>& s, int64_t i) {
   }
 }
 
-// The rows left over by the tiles: the last ones of a forward substitution as of a backward one.
+// Rows from the `done`-th of the substitution on, in tiles of kRows and the rest in smaller ones.
 template <bool kForward, bool kUnit, int kRows, class S>
-void substitute_last_rows(const Substitution<S>& s, int64_t rows) {
-  if constexpr (kRows > 0) {
-    if (rows == kRows) return substitute_rows<kForward, kUnit, kRows>(s, kForward ? s.n - rows : 0);
-    return substitute_last_rows<kForward, kUnit, kRows - 1>(s, rows);
+void substitute_from(const Substitution<S>& s, int64_t done) {
+  for (; done + kRows <= s.n; done += kRows) {
+    substitute_rows<kForward, kUnit, kRows>(s, kForward ? done : s.n - done - kRows);
+  }
+  if constexpr (kRows > 1) {
+    substitute_from<kForward, kUnit, (kRows > 3 ? kRows / 2 : kRows - 1)>(s, done);
   }
 }
 
 // x ← t⁻¹ x for a lower (forward) or upper triangle.
 template <bool kForward, bool kUnit, class S>
 void substitute(const Substitution<S>& s) {
-  constexpr int kRows = Blocked<S>::kTileRows;
-  int64_t done = 0;
-  for (; done + kRows <= s.n; done += kRows) {
-    substitute_rows<kForward, kUnit, kRows>(s, kForward ? done : s.n - done - kRows);
-  }
-  substitute_last_rows<kForward, kUnit, kRows - 1>(s, s.n - done);
+  substitute_from<kForward, kUnit, Blocked<S>::kTileRows>(s, 0);
 }
 
 // Row i of the right-hand sides, or back: real and imaginary parts in vectors of their own.

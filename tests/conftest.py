@@ -31,8 +31,8 @@ def pytest_configure(config):
     )
     config.addinivalue_line(
         "markers",
-        "thinned(*names, every=3): of the cases that cross the parameters named, one in so many runs by "
-        "default (each value of each still does), the others with the slow tests",
+        "thinned(*names, every=3): of the cases of a path that cross the parameters named, one in so many "
+        "runs by default, the others with the slow tests",
     )
     config.addinivalue_line(
         "markers",
@@ -57,11 +57,11 @@ def pytest_collection_modifyitems(config, items):
     seen = collections.defaultdict(dict)  # the values of each parameter, in order
     for item in items:
         mark = item.get_closest_marker("thinned")
-        if mark is None or item.get_closest_marker("slow") or item.callspec.params.get("path") == "portable":
+        if mark is None or item.get_closest_marker("slow"):
             continue
         diagonal = 0
         for name in mark.args:
-            values = seen[item.function, name]
+            values = seen[item.function, item.callspec.params.get("path"), name]
             diagonal += values.setdefault(str(item.callspec.params[name]), len(values))
         if diagonal % mark.kwargs.get("every", 3):
             item.add_marker(pytest.mark.slow)

@@ -41,7 +41,7 @@ def _assert_same_bits(got, expected):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", _SIZES)
-@pytest.mark.thinned("n", "dtype", every=2)
+@pytest.mark.thinned("n", "dtype")
 def test_alone_and_anywhere(native, n, dtype):
     # More than two lane groups of every width, the last one incomplete.
     a = _matrices(n, DTYPES[dtype], 37)

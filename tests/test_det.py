@@ -124,7 +124,7 @@ def of_rank(n, rank, dtype, repeated=False):
     ],
 )
 @pytest.mark.portable(n=(3,), dtype=("complex128",))
-@pytest.mark.thinned("n", "repeated", every=2)
+@pytest.mark.thinned("n", "repeated")
 def test_check_grads_at_every_rank(path, n, dtype, repeated):
     ranks = {n, n - 1, max(n - 2, 0), 0}
     a = np.concatenate([of_rank(n, rank, DTYPES[dtype], repeated) for rank in ranks])
@@ -199,7 +199,7 @@ def test_no_decomposition_unless_differentiated():
     [
         (3, "complex128"),
         (8, "float64"),
-        (20, "complex128"),
+        pytest.param(20, "complex128", marks=pytest.mark.slow),
         *(pytest.param(n, "float64", marks=pytest.mark.slow) for n in (1, 3, 20)),
         *(pytest.param(n, "complex128", marks=pytest.mark.slow) for n in (1, 8)),
     ],

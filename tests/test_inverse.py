@@ -27,7 +27,7 @@ def test_every_small_size(n, dtype, flushed):
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", (0, 3, 17, 65))
-@pytest.mark.thinned("n", "dtype", every=2)
+@pytest.mark.thinned("n", "dtype")
 def test_portable_path(portable, n, dtype, flushes):
     check_all_generators(n, dtype, 2, flushes)
 

@@ -169,6 +169,7 @@ def test_jacobians_of_solve():
     ids=str,
 )
 @pytest.mark.parametrize("dtype", _DTYPES, ids=lambda d: np.dtype(d).name)
+@pytest.mark.thinned("shape", "dtype", every=2)
 def test_det_and_slogdet(shape, dtype):
     a = normal(rng_for("det", shape), shape, np.dtype(dtype)).astype(dtype)
     tolerance = 1e-3 if np.finfo(dtype).bits == 32 else 1e-9
@@ -321,6 +322,7 @@ _LSTSQ_SHAPES = [
 
 @pytest.mark.parametrize("rcond", [-1, None, 0.5])
 @pytest.mark.parametrize("dtype", _DTYPES, ids=lambda d: np.dtype(d).name)
+@pytest.mark.thinned("rcond", "dtype", every=2)
 def test_lstsq(dtype, rcond):
     rng = rng_for("lstsq", np.dtype(dtype).name)
     tolerance = {np.float32: 1e-4, np.complex64: 1e-5}.get(dtype, 1e-12)

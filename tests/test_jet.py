@@ -57,7 +57,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("n", (3, 17))
 @pytest.mark.portable(n=(3,), name=("inv", "solve in a", "det"))
-@pytest.mark.thinned("n", "name", every=2)
+@pytest.mark.thinned("n", "name")
 def test_against_nested_forward_mode(path, name, n):
     f = FUNCTIONS[name]
     a, *da = (matrices.well_conditioned((2, n, n), np.float64, i, kappa=3) for i in range(ORDER + 1))

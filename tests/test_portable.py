@@ -76,6 +76,7 @@ def test_half_types(n, dtype, flushes):
 
 @pytest.mark.parametrize("dtype", COMPUTED)
 @pytest.mark.parametrize("n", (1, 3, 4, 65))
+@pytest.mark.thinned("n", "dtype", every=2)
 def test_determinant(n, dtype):
     a = matrices.well_conditioned((3, n, n), DTYPES[dtype])
     # Far outside the range of the type as soon as n > 4.

@@ -257,6 +257,7 @@ def test_functions(structure, function):
 
 
 @structures
+@pytest.mark.thinned("structure", every=2)
 def test_other_transforms(structure):
     """Shared matrices, jet, strict types, explicit sharding and shard_map, symbolic export."""
     n, options = 3, keywords(structure)
@@ -292,6 +293,7 @@ CHECKS = [jax.export.DisabledSafetyCheck.custom_call(f"jaxinv_{op}") for op in (
 
 
 @structures
+@pytest.mark.thinned("structure", every=2)
 def test_sharded(structure, eight_devices):
     n, options = 3, keywords(structure)
     a = np.tile(generate(structure, n, np.dtype(np.float64))[1][:2], (4, 1, 1))
