@@ -28,6 +28,7 @@
 #define JAXINV_INLINE inline __attribute__((always_inline))
 #endif
 #endif
+// Of loops whose number of rounds is known when compiling: others become sixteen copies that still loop.
 #ifndef JAXINV_UNROLL
 #if defined(__CUDACC__)
 #define JAXINV_UNROLL _Pragma("unroll")
