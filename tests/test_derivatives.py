@@ -102,7 +102,7 @@ def test_second_and_third_derivatives(path, n, dtype):
 
 
 @pytest.mark.parametrize("n", (2, 5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))))
-@pytest.mark.portable(n=(2,))
+@pytest.mark.portable(n=(5,))
 def test_every_mode_gives_the_same_jacobian_and_hessian(path, n):
     a = matrices.well_conditioned((n, n), np.float64, kappa=4)
     x = matrices.reference(a)

@@ -63,7 +63,7 @@ def kind(request):
 
 
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.portable(n=(3,))
+@pytest.mark.thinned("n", "kind", every=2)
 def test_batch_stays_sharded(path, eight_devices, kind, n):
     mesh = mesh_of(eight_devices, kind=kind)
     a = matrices.well_conditioned((16, n, n), np.float64)

@@ -105,7 +105,7 @@ def test_strict_promotion():
 @pytest.mark.parametrize(
     ("n", "dtype"), [(1, "float64"), (3, "complex128"), (16, "float64"), (17, "complex128"), (40, "float64")]
 )
-@pytest.mark.portable(n=(3,))
+@pytest.mark.portable(n=(16,))
 @pytest.mark.unoptimised
 def test_check_grads(path, n, dtype):
     a = matrices.well_conditioned((2, n, n), DTYPES[dtype], kappa=3)
