@@ -59,7 +59,7 @@ Algorithm algorithm_cpu(Op op, int64_t n, DType dtype, Structure structure) {
   if (op == Op::kLuFactor || op == Op::kDeterminant) {
     return n <= kLuLanesMax ? Algorithm::kLanes : Algorithm::kBlocked;
   }
-  if (n <= kInverseLanesMax) return Algorithm::kLanes;
+  if (n <= inverse_lanes_max(dtype)) return Algorithm::kLanes;
   return n <= inverse_columns_max(dtype) ? Algorithm::kColumns : Algorithm::kBlocked;
 }
 
@@ -102,7 +102,7 @@ Plan plan_cpu(Op op, DType dtype, Structure structure, Algorithm algorithm) {
     case Algorithm::kLanes:
       return {algorithm, "Gauss-Jordan with partial pivoting, one matrix per SIMD lane",
               "cpu/inverse_lanes",
-              up_to(kInverseLanesMax) +
+              up_to(inverse_lanes_max(dtype)) +
                   "the lanes of a vector work on as many matrices, no step waits for another"};
     case Algorithm::kColumns:
       return {algorithm, "Gauss-Jordan with partial pivoting, columns in SIMD vectors",

@@ -24,9 +24,12 @@ JAXINV_INLINE constexpr bool is_upper(Structure s) {
   return s == Structure::kPosUpper || s == Structure::kUpper;
 }
 
-// Ranges of n on the CPU. Inverses with one matrix per SIMD lane: above, tiles leave the nearest cache, and the idle
-// lanes of a few matrices cost more than is gained.
-constexpr int kInverseLanesMax = 24;
+// Ranges of n on the CPU. Inverses with one matrix per SIMD lane: above, columns fill their vectors well enough, tiles
+// leave the nearest cache, and the idle lanes of a few matrices cost more than is gained.
+constexpr int inverse_lanes_max(DType dtype) {
+  return dtype == DType::kC64 || dtype == DType::kC128 ? 24 : dtype == DType::kF64 ? 18 : 19;
+}
+constexpr int kInverseLanesMax = 24;  // of all dtypes
 // Inverses by columns, the matrix in the near caches: above, blocked.
 constexpr int inverse_columns_max(DType dtype) {
   return dtype == DType::kC64 || dtype == DType::kC128 ? 96 : 128;

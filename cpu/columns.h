@@ -3,7 +3,7 @@
 //
 // Such an elimination E has n(), vectors() of a column, stride() between columns, and the arrays tile(); pivots(), the
 // pivot of each step, laid out as a column; place(), the place of each row, or kTaken once it was a pivot; at(), the
-// place of the pivot of each step; step(), the step of each place.
+// place of the pivot of each step; step(), the step of each place; from(), room for n addresses.
 #pragma once
 
 #include "cpu/determinant.h"
@@ -16,6 +16,31 @@ namespace JAXINV_NAMESPACE {
 // range.
 template <class R>
 constexpr R kLeastPivot = sizeof(R) == 4 ? R(0x1p-100) : R(0x1p-900);
+
+// What the next group of matrices reads and what this one writes, asked for in parts, one with every few steps: it
+// comes from farther than instructions out of order can hide. Behind the last group that is what nobody needs.
+struct Ahead {
+  const char* next;
+  const char* own;
+  int64_t part;
+
+  // Of `group` matrices of `bytes` from `index` on, in `fetches` parts.
+  JAXINV_INLINE Ahead(const InverseProblem& p, int64_t bytes, int64_t index, int64_t group,
+                      int64_t fetches)
+      : next(static_cast<const char*>(p.a) + (index + group) * bytes),
+        own(static_cast<const char*>(p.x) + index * bytes),
+        part(((group * bytes + fetches - 1) / fetches + 63) / 64 * 64) {}
+
+  JAXINV_INLINE void fetch() {
+#pragma GCC unroll 2
+    for (int64_t at = 0; at < part; at += 64) {
+      __builtin_prefetch(next + at, 0, 2);
+      __builtin_prefetch(own + at, 1, 2);
+    }
+    next += part;
+    own += part;
+  }
+};
 
 // Types and constants of an elimination by columns of vectors V.
 template <class V_>
@@ -66,35 +91,87 @@ JAXINV_INLINE typename E::Real place_key(typename E::V x, typename E::Index plac
   return E::Real::from_bits(Index(typename Index::Raw(bits.v >> 1)) | place);
 }
 
-// Reads the matrix into columns, before the first step.
+// Calls block(j) for whole vectors of columns from j on; of the last columns once more those left.
+template <int W, class Block>
+JAXINV_INLINE void for_column_blocks(int64_t n, Block&& block) {
+#pragma GCC unroll 1
+  for (int64_t j = 0; j < n - W; j += W) block(j);
+  block(n - W);
+}
+
+// Calls body(v) for the vectors of a column, unrolled where their number is known when compiling.
+template <class Body>
+JAXINV_INLINE void for_vectors(int64_t vectors, Body&& body) {
+#pragma GCC unroll 1
+  for (int64_t v = 0; v < vectors; ++v) body(v);
+}
+template <int64_t kVectors, class Body>
+JAXINV_INLINE void for_vectors(Known<kVectors>, Body&& body) {
+  JAXINV_UNROLL
+  for (int v = 0; v < int(kVectors); ++v) body(v);
+}
+
+// To the kWidth columns of a panel what came after them. lower[c][q]: what step q added to the pivot row of step c, which
+// stands at offset[c] of a column.
+template <int kWidth, class Count, class V, int kSteps>
+JAXINV_INLINE void finish_columns(Count vectors, int64_t stride, const V (&lower)[kSteps][kSteps],
+                                  const int64_t* offset, typename V::R* __restrict panel) {
+  constexpr int kReals = V::W * V::kParts;
+  V multiple[kWidth][kWidth];
+  JAXINV_UNROLL
+  for (int q = 0; q < kWidth; ++q) {
+    JAXINV_UNROLL
+    for (int c = q + 1; c < kWidth; ++c) {
+      multiple[q][c] = lower[c][q];
+      JAXINV_UNROLL
+      for (int d = q + 1; d < c; ++d) {
+        multiple[q][c] = fma(lower[c][d], multiple[q][d], multiple[q][c]);
+      }
+    }
+  }
+  if constexpr (kWidth > 1) {
+    for_vectors(vectors, [&](int64_t v) {
+      V sum[kWidth];
+      JAXINV_UNROLL
+      for (int c = 0; c < kWidth; ++c) {
+        sum[c] = V::load(panel + c * stride + v * kReals);
+        JAXINV_UNROLL
+        for (int q = 0; q < c; ++q) sum[q] = fma(sum[c], multiple[q][c], sum[q]);
+      }
+      JAXINV_UNROLL
+      for (int q = 0; q < kWidth - 1; ++q) sum[q].store(panel + q * stride + v * kReals);
+    });
+  }
+  // The pivot rows got one less than their share.
+  JAXINV_UNROLL
+  for (int c = 0; c < kWidth; ++c) panel[c * stride + offset[c]] += typename V::R(1);
+}
+
+// Reads the matrix into columns, before the first step. Places after the last hold its first row again.
 template <class E>
 void load_columns(E& e, const typename E::R* a) {
   using V = typename E::V;
   using Index = typename E::Index;
   using I = typename E::I;
   constexpr int W = E::W, P = E::P;
-  const int64_t n = e.n(), vectors = e.vectors(), stride = e.stride();
-  for (int64_t v = 0; v < vectors; ++v) {
+  const int64_t n = e.n(), stride = e.stride();
+  for_vectors(e.vectors(), [&](int64_t v) {
     const Index here = lane_numbers<Index>() + Index(I(v * W));
     e.place()[v] = select(here > Index(I(n - 1)), Index(E::kTaken), here);
     const int64_t last = n - 1 - v * W;  // the row of lane 0
-    for (int64_t block = 0; block < n; block += W) {
-      // Of the last columns again those left.
-      const int64_t j = block && block + W > n ? n - W : block;
-      const typename V::R* from = a + (last * n + j) * P;
+    const typename V::R* row[W];
+    JAXINV_UNROLL
+    for (int l = 0; l < W; ++l) row[l] = a + (l > last ? 0 : last - l) * n * P;
+    typename V::R* to = e.tile() + v * E::kReals;
+    for_column_blocks<W>(n, [&](int64_t j) {
       V x[W];
       JAXINV_UNROLL
-      for (int l = 0; l < W; ++l) {
-        x[l] = l > last ? V(0) : load_numbers<V>(from - l * n * P);
-      }
+      for (int l = 0; l < W; ++l) x[l] = load_numbers<V>(row[l] + j * P);
       transpose_numbers(x);
-      typename V::R* to = e.tile() + j * stride + v * E::kReals;
       JAXINV_UNROLL
-      for (int l = 0; l < W; ++l) {
-        x[l].store(to + l * stride);
-      }
-    }
-  }
+      for (int l = 0; l < W; ++l) x[l].store(to + (j + l) * stride);
+    });
+  });
 }
 
 // Writes the inverse: entry (k, c) stands in the place of step k, in the
@@ -105,26 +182,33 @@ bool store_columns(E& e, typename E::R* dst) {
   using R = typename V::R;
   using Real = typename E::Real;
   constexpr int W = E::W, P = E::P;
-  const int64_t n = e.n(), vectors = e.vectors(), stride = e.stride();
-  Real finite(R(0));  // zeros times the entries
-  for (int64_t v = 0; v < vectors; ++v) {
+  const int64_t n = e.n(), stride = e.stride();
+  const R** const from = e.from();
+  for (int64_t j = 0; j < n; ++j) from[j] = e.tile() + e.step()[n - 1 - j] * stride;
+  Real finite(R(0));  // zeros times sums of entries
+  for_vectors(e.vectors(), [&](int64_t v) {
     const int64_t* steps = e.step() + v * W;
+    const int64_t last = n - 1 - v * W;
+    R* row[W];
+    JAXINV_UNROLL
+    for (int l = 0; l < W; ++l) row[l] = dst + steps[l > last ? 0 : l] * n * P;
     const Real unpower = power_reciprocal(e.power()[v]);
-    for (int64_t block = 0; block < n; block += W) {
-      const int64_t j = block && block + W > n ? n - W : block;
+    for_column_blocks<W>(n, [&](int64_t j) {
       V x[W];
+      Real sum;
       JAXINV_UNROLL
       for (int l = 0; l < W; ++l) {
-        x[l] = V::load(e.tile() + e.step()[n - 1 - j - l] * stride + v * E::kReals) * unpower;
-        finite = add_zeros(x[l], finite);
+        x[l] = V::load(from[j + l] + v * E::kReals) * unpower;
+        sum = l ? sum + sum_of_parts(x[l]) : sum_of_parts(x[0]);
       }
+      // Added up first: products with zero, one onto the other, would wait for each other from block to block.
+      finite = add_zeros(sum, finite);
       transpose_numbers(x);
+      // Lane 0 last: over what stands in places after the last.
       JAXINV_UNROLL
-      for (int l = 0; l < W; ++l) {
-        if (v * W + l < n) store_numbers(x[l], dst + (steps[l] * n + j) * P);
-      }
-    }
-  }
+      for (int l = W - 1; l >= 0; --l) store_numbers(x[l], row[l] + j * P);
+    });
+  });
   return all_set(finite == Real(R(0)));
 }
 

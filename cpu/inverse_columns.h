@@ -4,18 +4,20 @@
 // transposes at the load and the store. Nothing is guarded: matrices with unusual pivots or results are done again by
 // inverse_blocked.
 // Lanes: rows of one column, the last row first.
-// n: above kInverseLanesMax, to inverse_columns_max. dtypes: all; half types are computed in float32.
+// n: above inverse_lanes_max, to inverse_columns_max; of short columns by cpu/inverse_short_columns.h. dtypes: all; half
+// types are computed in float32.
 // Memory: a tile of n columns of whole vectors for each matrix of a group (4 KB at n = 32 in float32).
 #pragma once
 
 #include "cpu/columns.h"
 #include "cpu/inverse_blocked.h"
+#include "cpu/inverse_short_columns.h"
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-// One matrix with columns of kVectors vectors; 0: of as many as n takes.
-template <class V, int kVectors_>
+// One matrix.
+template <class V>
 class Columns : public ColumnTypes<V> {
  public:
   using typename ColumnTypes<V>::R;
@@ -24,8 +26,8 @@ class Columns : public ColumnTypes<V> {
   using typename ColumnTypes<V>::Index;
   using ColumnTypes<V>::W;
   using ColumnTypes<V>::kReals;
-  static constexpr int kVectors = kVectors_;
   static constexpr int kGroup = 2;   // matrices that take turns
+  static constexpr int kWidth = 4;   // columns of a panel
   static constexpr I kPlaces = 127;  // the low bits of a pivot key
 
   Columns() = default;
@@ -37,7 +39,8 @@ class Columns : public ColumnTypes<V> {
     lanes_ = place_ + vectors();
     best_ = reinterpret_cast<Real*>(lanes_ + vectors());
     at_ = reinterpret_cast<int64_t*>(best_ + 1);
-    step_ = at_ + n;
+    from_ = reinterpret_cast<const R**>(at_ + n);
+    step_ = at_ + 2 * n;
     for (int64_t v = 0; v < vectors(); ++v) {
       V(1).store(pivots_ + v * kReals);
       power_[v] = Real(R(1));
@@ -49,10 +52,10 @@ class Columns : public ColumnTypes<V> {
   static size_t bytes(int64_t n) {
     const size_t vectors = (n + W - 1) / W;
     size_t own = (sizeof(V) * (n + 1) + sizeof(Real) + 2 * sizeof(Index)) * vectors;
-    return (own + sizeof(Real) + sizeof(int64_t) * (n + vectors * W) + 63) / 64 * 64;
+    return (own + sizeof(Real) + sizeof(int64_t) * (2 * n + vectors * W) + 63) / 64 * 64;
   }
   JAXINV_INLINE int64_t n() const { return n_; }
-  JAXINV_INLINE int64_t vectors() const { return kVectors ? kVectors : vectors_; }
+  JAXINV_INLINE int64_t vectors() const { return vectors_; }
   JAXINV_INLINE int64_t stride() const { return vectors() * kReals; }
   JAXINV_INLINE R* tile() const { return tile_; }
   JAXINV_INLINE R* pivots() const { return pivots_; }
@@ -65,6 +68,7 @@ class Columns : public ColumnTypes<V> {
   JAXINV_INLINE Real& best() const { return *best_; }
   JAXINV_INLINE int64_t* at() const { return at_; }
   JAXINV_INLINE int64_t* step() const { return step_; }
+  JAXINV_INLINE const R** from() const { return from_; }
 
  private:
   int64_t n_, vectors_;
@@ -72,6 +76,7 @@ class Columns : public ColumnTypes<V> {
   Real *power_, *best_;
   Index *place_, *lanes_;
   int64_t *at_, *step_;
+  const R** from_;
 };
 
 // Steps of the panel from column k on: where their pivots stand in a column, and what earlier ones add to the pivot
@@ -202,40 +207,6 @@ JAXINV_INLINE void update_columns(const E& e, const PanelSteps<kWidth, E>& steps
   }
 }
 
-// To the panel's own columns what came after them.
-template <int kWidth, class E, class V = typename E::V>
-JAXINV_INLINE void finish_panel(const E& e, const PanelSteps<kWidth, E>& steps,
-                                typename E::R* __restrict panel) {
-  const int64_t vectors = e.vectors(), stride = e.stride();
-  V multiple[kWidth][kWidth];
-  JAXINV_UNROLL
-  for (int q = 0; q < kWidth; ++q) {
-    JAXINV_UNROLL
-    for (int c = q + 1; c < kWidth; ++c) {
-      multiple[q][c] = steps.lower[c][q];
-      JAXINV_UNROLL
-      for (int d = q + 1; d < c; ++d) {
-        multiple[q][c] = fma(steps.lower[c][d], multiple[q][d], multiple[q][c]);
-      }
-    }
-  }
-#pragma GCC unroll 2
-  for (int64_t v = 0; v < vectors; ++v) {
-    V sum[kWidth];
-    JAXINV_UNROLL
-    for (int c = 0; c < kWidth; ++c) {
-      sum[c] = V::load(panel + c * stride + v * E::kReals);
-      JAXINV_UNROLL
-      for (int q = 0; q < c; ++q) sum[q] = fma(sum[c], multiple[q][c], sum[q]);
-    }
-    JAXINV_UNROLL
-    for (int q = 0; q < kWidth - 1; ++q) sum[q].store(panel + q * stride + v * E::kReals);
-  }
-  // The pivot rows got one less than their share.
-  JAXINV_UNROLL
-  for (int c = 0; c < kWidth; ++c) panel[c * stride + steps.offset[c]] += typename E::R(1);
-}
-
 template <int kWidth, class E>
 void eliminate_panel(const E* group, int count, int64_t k) {
   using V = typename E::V;
@@ -264,24 +235,27 @@ void eliminate_panel(const E* group, int count, int64_t k) {
     };
     update(0, k);
     update(k + kWidth, e.n());
-    finish_panel(e, steps, panel);
+    finish_columns<kWidth>(e.vectors(), stride, steps.lower, steps.offset, panel);
   }
 }
 
-template <class V, int kVectors>
-JAXINV_INLINE void eliminate(const Columns<V, kVectors>* group, int count) {
+template <class V>
+JAXINV_INLINE void eliminate(const Columns<V>* group, int count, Ahead ahead) {
   const int64_t n = group[0].n();
   int64_t k = 0;
-  for (; k + 4 <= n; k += 4) eliminate_panel<4>(group, count, k);
+  for (; k + Columns<V>::kWidth <= n; k += Columns<V>::kWidth) {
+    ahead.fetch();
+    eliminate_panel<Columns<V>::kWidth>(group, count, k);
+  }
   if (n - k == 3) eliminate_panel<3>(group, count, k);
   if (n - k == 2) eliminate_panel<2>(group, count, k);
   if (n - k == 1) eliminate_panel<1>(group, count, k);
 }
 
-template <class S, class V, int kVectors>
+// By elimination E.
+template <class S, class E>
 void inverse_columns_of(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  using E = Columns<V, kVectors>;
-  using R = typename V::R;
+  using R = typename E::R;
   const int64_t reals = p.n * p.n * E::P;
   const size_t bytes = E::bytes(p.n);
   char* memory = static_cast<char*>(scratch);
@@ -296,7 +270,7 @@ void inverse_columns_of(const InverseProblem& p, int64_t begin, int64_t end, voi
     for (int g = 0; g < count; ++g) {
       load_columns(group[g], group_in<S, 1>(p.a, index + g, index + g + 1, reals, staging));
     }
-    eliminate(group, count);
+    eliminate(group, count, Ahead(p, sizeof(R) * reals, index, E::kGroup, p.n / E::kWidth));
     unsigned unusual = 0;
     for (int g = 0; g < count; ++g) {
       R* x = group_out<S, 1>(p.x, index + g, index + g + 1, reals, staging);
@@ -317,22 +291,35 @@ void inverse_columns_of(const InverseProblem& p, int64_t begin, int64_t end, voi
   }
 }
 
+// f(E{}) with the elimination for n.
+template <class S, int kVectors = 1, class F>
+JAXINV_INLINE auto with_columns(int64_t n, F&& f) {
+  using R = typename Storage<S>::R;
+  constexpr int W = kVectorBytes / int(sizeof(R)), P = Storage<S>::kParts;
+  using V = Value<R, W, P>;
+  constexpr bool kShort =
+      P == 1 && kVectors <= kShortVectorsMax && (kVectors - 1) * W < kShortColumnsMax;
+  if constexpr (!kShort) {
+    return f(Columns<V>());
+  } else {
+    if constexpr (kVectors * W > inverse_lanes_max(kDType<S>)) {
+      if (n <= kVectors * W && n <= kShortColumnsMax) return f(ShortColumns<V, kVectors>());
+    }
+    return with_columns<S, kVectors + 1>(n, f);
+  }
+}
+
 template <class S>
 void inverse_columns(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  using R = typename Storage<S>::R;
-  constexpr int W = kVectorBytes / int(sizeof(R));
-  using V = Value<R, W, Storage<S>::kParts>;
-  if ((p.n + W - 1) / W == 4) return inverse_columns_of<S, V, 4>(p, begin, end, scratch);
-  inverse_columns_of<S, V, 0>(p, begin, end, scratch);
+  with_columns<S>(p.n, [&](auto e) { inverse_columns_of<S, decltype(e)>(p, begin, end, scratch); });
 }
 
 // Bytes of scratch for one worker.
 template <class S>
 size_t inverse_columns_scratch(int64_t n) {
   using R = typename Storage<S>::R;
-  constexpr int P = Storage<S>::kParts;
-  using E = Columns<Value<R, kVectorBytes / int(sizeof(R)), P>, 0>;
-  size_t own = E::kGroup * E::bytes(n) + sizeof(R) * P * n * n;
+  size_t own = with_columns<S>(n, [&](auto e) { return e.kGroup * e.bytes(n); });
+  own += sizeof(R) * Storage<S>::kParts * n * n;
   size_t blocked = inverse_blocked_scratch<S>(n);
   return own > blocked ? own : blocked;
 }

@@ -1,7 +1,7 @@
 // Algorithm: Gauss-Jordan with partial pivoting: the smallest unrolled (cpu/inverse_unrolled.h), then two steps at a
 // time with the rows unrolled (cpu/inverse_pairs.h), more in panels (cpu/inverse_panels.h).
 // Lanes: one matrix each.
-// n: up to kInverseLanesMax. dtypes: all; half types are computed in float32.
+// n: up to inverse_lanes_max. dtypes: all; half types are computed in float32.
 // Memory: that of each.
 #pragma once
 

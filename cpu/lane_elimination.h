@@ -133,24 +133,6 @@ using LaneEliminationOf =
     LaneElimination<Value<typename Storage<S>::R,
                           kVectorBytes / int(sizeof(typename Storage<S>::R)), Storage<S>::kParts>>;
 
-// What the next lane group reads and what this one writes, asked for in parts, one with every few steps: it comes
-// from farther than instructions out of order can hide. Behind the last group that is what nobody needs.
-struct Ahead {
-  const char* next;
-  const char* own;
-  int64_t part;
-
-  JAXINV_INLINE void fetch() {
-#pragma GCC unroll 2
-    for (int64_t at = 0; at < part; at += 64) {
-      __builtin_prefetch(next + at, 0, 2);
-      __builtin_prefetch(own + at, 1, 2);
-    }
-    next += part;
-    own += part;
-  }
-};
-
 // Inverts matrices begin … end − 1 by eliminate(e, ahead), which finds real `r` of a matrix at place(r) of the tile
 // and asks for memory ahead with every kSteps steps.
 template <class S, int kSteps, class Size, class Place, class Eliminate>
@@ -163,14 +145,12 @@ JAXINV_INLINE void inverse_by_lanes(const InverseProblem& p, Size n, int64_t beg
   using I = typename E::I;
   constexpr int W = E::W;
   const auto reals = reals_of<E::P>(n);
-  const int64_t bytes = sizeof(R) * reals, fetches = n / kSteps;
-  const int64_t part = ((W * bytes + fetches - 1) / fetches + 63) / 64 * 64;
+  const int64_t bytes = sizeof(R) * reals;
   E& e = *static_cast<E*>(scratch);
   for (int64_t index = begin; index < end; index += W) {
     const R* a = group_in<S, W>(p.a, index, end, reals, e.staging);
     load_lanes<R, W>(a, reals, e.tile, place);
-    eliminate(e, Ahead{static_cast<const char*>(p.a) + (index + W) * bytes,
-                       static_cast<const char*>(p.x) + index * bytes, part});
+    eliminate(e, Ahead(p, bytes, index, W, n / kSteps));
     const int64_t lanes = end - index < W ? end - index : W;
     if (p.info || p.mantissa) {
       Index odd(I(0));

@@ -71,7 +71,7 @@ void advise_huge_pages(void* data, int64_t bytes) {
 }
 
 constexpr int64_t kLaneGroup = 16;   // matrices of a lane group in the widest instruction set
-constexpr int64_t kColumnGroup = 2;  // matrices that cpu/inverse_columns.h takes at once
+constexpr int64_t kColumnGroup = 4;  // matrices that cpu/inverse_columns.h takes at once, at most
 
 // Runs body(begin, end, scratch) over the batch in blocks of about kBlockBytes of input, whole groups each.
 template <class Body>

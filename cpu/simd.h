@@ -338,6 +338,15 @@ JAXINV_INLINE RVec<R, W> larger(RVec<R, W> a, RVec<R, W> b) {
   return typename RVec<R, W>::Raw(a.v > b.v ? a.v : b.v);
 }
 
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> sum_of_parts(RVec<R, W> x) {
+  return x;
+}
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> sum_of_parts(CVec<R, W> x) {
+  return x.re + x.im;
+}
+
 // sum + 0 · x: NaN from the first x on that is not finite.
 template <class R, int W>
 JAXINV_INLINE RVec<R, W> add_zeros(RVec<R, W> x, RVec<R, W> sum) {

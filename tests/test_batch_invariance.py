@@ -8,7 +8,7 @@ from matrices import DTYPES, rng_for
 
 import jaxinv
 
-_SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 31, 32, 33, 40, 64, 130]
+_SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 21, 32, 33, 40, 64, 130]
 
 
 def _matrices(n, dtype, count):

@@ -164,10 +164,10 @@ void test_half() {
 int run() {
   std::mt19937_64 random(7);
   for (const Type& type : kTypes) {
-    for (int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 15, 16, 17, 24, 32}) {
+    for (int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 15, 16, 17, 19, 20, 21, 23, 24, 26, 32}) {
       for (int64_t batch : {1, 3, 4, 8, 19}) {
         const int offset = int(batch + n) % 3;
-        const bool lanes = n <= kInverseLanesMax;
+        const bool lanes = n <= inverse_lanes_max(type.dtype);
         test_inverse(type, n, batch, lanes ? Kernel::kLanes : Kernel::kColumns, offset, random);
         test_triple_product(type, n, batch, int(batch + 3 * n) % 16, int(n) % 3, random);
       }
