@@ -175,7 +175,7 @@ void load_columns(E& e, const typename E::R* a) {
 }
 
 // Writes the inverse: entry (k, c) stands in the place of step k, in the
-// column of the step of row c. False where an entry is not finite.
+// column of the step of row c. False where an entry is not finite, or the sum of several is not.
 template <class E>
 bool store_columns(E& e, typename E::R* dst) {
   using V = typename E::V;

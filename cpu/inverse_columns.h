@@ -303,7 +303,9 @@ JAXINV_INLINE auto with_columns(int64_t n, F&& f) {
     return f(Columns<V>());
   } else {
     if constexpr (kVectors * W > inverse_lanes_max(kDType<S>)) {
-      if (n <= kVectors * W && n <= kShortColumnsMax) return f(ShortColumns<V, kVectors>());
+      if (n > (kVectors - 1) * W && n <= kVectors * W && n <= kShortColumnsMax) {
+        return f(ShortColumns<V, kVectors>());
+      }
     }
     return with_columns<S, kVectors + 1>(n, f);
   }
