@@ -91,7 +91,7 @@ JAXINV_INLINE typename E::Real place_key(typename E::V x, typename E::Index plac
   return E::Real::from_bits(Index(typename Index::Raw(bits.v >> 1)) | place);
 }
 
-// Calls block(j) for whole vectors of columns from j on; of the last columns once more those left.
+// Calls block(j) for whole vectors of columns from j on; of the last columns once more those left. n is W at least.
 template <int W, class Block>
 JAXINV_INLINE void for_column_blocks(int64_t n, Block&& block) {
 #pragma GCC unroll 1

@@ -6,7 +6,7 @@
 // Lanes: rows of one column, the last row first.
 // n: above inverse_lanes_max, to inverse_columns_max; of short columns by cpu/inverse_short_columns.h. dtypes: all; half
 // types are computed in float32.
-// Memory: a tile of n columns of whole vectors for each matrix of a group (4 KB at n = 32 in float32).
+// Memory: a tile of n columns of whole vectors for each matrix of a group (16 KB at n = 64 in float32).
 #pragma once
 
 #include "cpu/columns.h"
@@ -239,16 +239,20 @@ void eliminate_panel(const E* group, int count, int64_t k) {
   }
 }
 
-template <class V>
-JAXINV_INLINE void eliminate(const Columns<V>* group, int count, Ahead ahead) {
+template <class E>
+JAXINV_INLINE void eliminate(const E* group, int count, Ahead ahead) {
   const int64_t n = group[0].n();
   int64_t k = 0;
-  for (; k + Columns<V>::kWidth <= n; k += Columns<V>::kWidth) {
+  for (; k + E::kWidth <= n; k += E::kWidth) {
     ahead.fetch();
-    eliminate_panel<Columns<V>::kWidth>(group, count, k);
+    eliminate_panel<E::kWidth>(group, count, k);
   }
-  if (n - k == 3) eliminate_panel<3>(group, count, k);
-  if (n - k == 2) eliminate_panel<2>(group, count, k);
+  if constexpr (E::kWidth > 3) {
+    if (n - k == 3) eliminate_panel<3>(group, count, k);
+  }
+  if constexpr (E::kWidth > 2) {
+    if (n - k == 2) eliminate_panel<2>(group, count, k);
+  }
   if (n - k == 1) eliminate_panel<1>(group, count, k);
 }
 

@@ -198,43 +198,25 @@ JAXINV_INLINE void update_short_columns(typename E::Memory& m, int64_t n, int64_
   finish_columns<kWidth>(Known<kVectors>(), E::kStride, m.lower, at, panel);
 }
 
-// Of `count` matrices side by side in memory.
-template <int kWidth, class E>
-JAXINV_INLINE void eliminate_short_panel(typename E::Memory* group, int count, int64_t n,
-                                         int64_t k) {
+template <int kWidth, class V, int kVectors>
+JAXINV_INLINE void eliminate_panel(const ShortColumns<V, kVectors>* group, int count, int64_t k) {
+  using E = ShortColumns<V, kVectors>;
+  const int64_t n = group[0].n();
+  typename E::Memory* memory = group[0].memory();
   auto step = [&](auto c) {
     constexpr int kStep = decltype(c)::value;
     if constexpr (kStep < kWidth) {
       for (int g = 0; g < count; ++g) {
-        eliminate_short_column<kStep, (kStep + 1 < kWidth), E>(group[g], k);
+        eliminate_short_column<kStep, (kStep + 1 < kWidth), E>(memory[g], k);
       }
     }
   };
-  for (int g = 0; g < count; ++g) search_short<E>(group[g], k);
+  for (int g = 0; g < count; ++g) search_short<E>(memory[g], k);
   step(std::integral_constant<int, 0>());
   step(std::integral_constant<int, 1>());
   step(std::integral_constant<int, 2>());
   step(std::integral_constant<int, 3>());
-  for (int g = 0; g < count; ++g) update_short_columns<kWidth, E>(group[g], n, k);
-}
-
-template <class V, int kVectors>
-JAXINV_INLINE void eliminate(const ShortColumns<V, kVectors>* group, int count, Ahead ahead) {
-  using E = ShortColumns<V, kVectors>;
-  const int64_t n = group[0].n();
-  typename E::Memory* memory = group[0].memory();
-  int64_t k = 0;
-  for (; k + E::kWidth <= n; k += E::kWidth) {
-    ahead.fetch();
-    eliminate_short_panel<E::kWidth, E>(memory, count, n, k);
-  }
-  if constexpr (E::kWidth > 3) {
-    if (n - k == 3) eliminate_short_panel<3, E>(memory, count, n, k);
-  }
-  if constexpr (E::kWidth > 2) {
-    if (n - k == 2) eliminate_short_panel<2, E>(memory, count, n, k);
-  }
-  if (n - k == 1) eliminate_short_panel<1, E>(memory, count, n, k);
+  for (int g = 0; g < count; ++g) update_short_columns<kWidth, E>(memory[g], n, k);
 }
 
 }  // namespace JAXINV_NAMESPACE

@@ -71,7 +71,7 @@ def bad_matrices(n, dtype):
 
 
 @pytest.mark.parametrize("dtype", ALL)
-@pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 7, 8, 13, 17, 33, 66))
+@pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 7, 8, 13, 17, 21, 33, 66))
 @pytest.mark.portable(n=(3, 17, 66), dtype=("complex128",))
 @pytest.mark.thinned("n", "dtype")
 def test_table_of_singular_and_non_finite_input(path, n, dtype):
@@ -113,7 +113,7 @@ def test_info_agrees_with_exact_elimination(path, n, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "complex128", "bfloat16"])
-@pytest.mark.parametrize("n", (1, 2, 3, 4, 8, 17, 40))
+@pytest.mark.parametrize("n", (1, 2, 3, 4, 8, 17, 21, 40))
 @pytest.mark.portable(n=(3, 40), dtype=("complex128",))
 @pytest.mark.thinned("n", "dtype")
 def test_neighbours_keep_their_bits(path, n, dtype):
@@ -158,7 +158,7 @@ def test_ties_take_the_lowest_row(path, n, dtype):
 
 
 @pytest.mark.parametrize("dtype", ALL)
-@pytest.mark.parametrize("n", (2, 3, 5, 9, 18))
+@pytest.mark.parametrize("n", (2, 3, 5, 9, 18, 21))
 @pytest.mark.portable(n=(2, 18), dtype=("complex128",))
 @pytest.mark.thinned("n", "dtype")
 def test_nan_counts_as_the_largest_pivot(path, n, dtype):
