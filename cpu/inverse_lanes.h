@@ -12,11 +12,16 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-// Above, row exchanges by select cost more than gathering pivot rows.
+// Above, row exchanges by select cost more than gathering pivot rows: sooner where there is no instruction for one.
+#if defined(__SSE2__) && !defined(__AVX__)
 template <class S>
 constexpr int kUnrolledMax = Storage<S>::kParts == 2 ? 3
                              : sizeof(S) == 4        ? 6
                                                      : 5;
+#else
+template <class S>
+constexpr int kUnrolledMax = Storage<S>::kParts == 2 ? 5 : 7;
+#endif
 
 // Bytes of scratch for one worker.
 template <class S>

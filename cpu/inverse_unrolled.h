@@ -6,6 +6,7 @@
 #pragma once
 
 #include "core/small_inverse.h"
+#include "cpu/columns.h"
 #include "cpu/determinant.h"
 #include "cpu/lanes.h"
 #include "cpu/range.h"
@@ -16,6 +17,9 @@ namespace JAXINV_NAMESPACE {
 // Lane groups that take turns: two where registers hold both.
 constexpr int kUnrolledGroupsMax = 2;
 constexpr int unrolled_groups(int reals) { return reals <= 9 ? kUnrolledGroupsMax : 1; }
+
+// From so many reals a matrix on the memory of the next is asked for ahead: below, the processor keeps up by itself.
+constexpr int kFetchedReals = 25;
 
 // A lane group and what its elimination leaves.
 template <class V, int N>
@@ -84,13 +88,25 @@ void inverse_unrolled(const InverseProblem& p, int64_t begin, int64_t end, void*
       R* tile = reinterpret_cast<R*>(matrix[g]);
       load_lanes<R, W>(a[g], Known<kReals>(), tile);
       squares[g] = Real(R(0));
+      // Row by row: one sum would be one chain, and one loop more than JAXINV_UNROLL unrolls.
       JAXINV_UNROLL
-      for (int e = 0; e < kReals; ++e) {
-        const Real x = Real::load(tile + e * W);
-        squares[g] = fma(x.opaque(), x, squares[g]);
+      for (int i = 0; i < N; ++i) {
+        Real row(R(0));
+        JAXINV_UNROLL
+        for (int e = 0; e < N * kParts; ++e) {
+          const Real x = Real::load(tile + (i * N * kParts + e) * W);
+          // The reciprocal of a complex entry has these products too: its bits must not hang on that.
+          row = fma(kParts == 2 ? x.opaque() : x, x, row);
+        }
+        squares[g] = squares[g] + row;
       }
     }
-    small_inverse<N, Pivots::kUsual>(matrix, pivots, swaps, info);
+    if constexpr (kReals >= kFetchedReals) {
+      small_inverse<N, Pivots::kUsual>(matrix, pivots, swaps, info,
+                                       Ahead(p, sizeof(R) * kReals, index, G * W, N));
+    } else {
+      small_inverse<N, Pivots::kUsual>(matrix, pivots, swaps, info);
+    }
     JAXINV_UNROLL
     for (int g = 0; g < G; ++g) {
       const int64_t at = index + g * W;
