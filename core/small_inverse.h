@@ -55,9 +55,8 @@ struct PivotInverse<Pivots::kGuarded, V> {
   JAXINV_INLINE V times(V x) const { return (x * scale) * inverse; }
 };
 
-// What is known of one matrix's elimination, column by column: each gets all steps before its own at once, then its
-// own, and when all pivots are found those behind it. So it stays in registers meanwhile. Step k finds its factors in
-// column k.
+// The steps of one matrix. A column gets all before its own at once, then its own, and when all pivots are found those
+// behind it: it is loaded and stored twice, not with every step. Step k finds its factors in column k.
 template <int N, Pivots kPivots, class V>
 struct SmallElimination {
   using Real = typename Types<V>::Real;
