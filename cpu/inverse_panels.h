@@ -2,7 +2,7 @@
 // before it as its turn comes; then all steps of the panel are applied at once to every other column, and to the
 // panel's own what came after them.
 // Lanes: one matrix each (cpu/lane_elimination.h).
-// n: above kPairsMax, to inverse_lanes_max. dtypes: all; half types are computed in float32.
+// n: above kByColumnMax, to inverse_lanes_max. dtypes: all; half types are computed in float32.
 // Memory: a tile of n × n vectors for each group of lanes (8 KB at n = 16 with AVX2), columns one after another. Columns
 // of a panel, from their step on until its end, hold how much of the pivot row each row gets.
 #pragma once

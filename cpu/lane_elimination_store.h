@@ -76,7 +76,7 @@ JAXINV_INLINE void transpose_lanes_to(float* to, Where&& where) {
   }
 }
 
-// As store_lane, for all lanes: rows of up to kVectors vectors, of which the last ends with the row.
+// As store_lane, for all lanes: rows of more than a vector and up to kVectors, of which the last ends with the row.
 template <int kVectors, class E>
 JAXINV_INLINE void store_permuted(const E& e, int64_t n, int64_t lanes, float* scratch, float* dst,
                                   bool* fine) {
@@ -114,12 +114,7 @@ JAXINV_INLINE void store_permuted(const E& e, int64_t n, int64_t lanes, float* s
     };
     float* to = dst;
     for (int64_t k = 0; k < n; ++k, to += n) {
-      const V first = row(k, 0);
-      if (kVectors == 1 && n == 7 && k == 6) {
-        __builtin_memcpy(to, &first, 7 * sizeof(float));
-      } else {
-        first.store(to);  // n = 7: over the start of the next row
-      }
+      row(k, 0).store(to);
       JAXINV_UNROLL
       for (int v = 1; v < kVectors; ++v) {
         row(k, v).store(to + (v + 1 == kVectors ? n - 8 : v * 8));
@@ -135,7 +130,6 @@ template <class E>
 JAXINV_INLINE void store_matrices(E& e, int64_t n, int64_t lanes, typename E::R* dst, bool* fine) {
 #ifdef __AVX2__
   if constexpr (E::kPermutes) {
-    if (n <= 8) return store_permuted<1>(e, n, lanes, e.staging, dst, fine);
     if (n <= 16) return store_permuted<2>(e, n, lanes, e.staging, dst, fine);
     return store_permuted<3>(e, n, lanes, e.staging, dst, fine);
   }

@@ -347,6 +347,16 @@ JAXINV_INLINE RVec<R, W> sum_of_parts(CVec<R, W> x) {
   return x.re + x.im;
 }
 
+// sum + |x|²
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> add_squares(RVec<R, W> x, RVec<R, W> sum) {
+  return fma(x, x, sum);
+}
+template <class R, int W>
+JAXINV_INLINE RVec<R, W> add_squares(CVec<R, W> x, RVec<R, W> sum) {
+  return add_squares(x.re, add_squares(x.im, sum));
+}
+
 // sum + 0 · x: NaN from the first x on that is not finite.
 template <class R, int W>
 JAXINV_INLINE RVec<R, W> add_zeros(RVec<R, W> x, RVec<R, W> sum) {

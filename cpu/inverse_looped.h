@@ -1,0 +1,219 @@
+// Algorithm: Gauss-Jordan column by column, as core/small_inverse.h, with the columns in a loop and the steps unrolled: a
+// column stays in registers while it gets all steps before its own, and again while it gets those behind it. What is
+// eliminated is the transpose, so that pivots are chosen among columns, and it is rows of the inverse that come out
+// of order: each goes to its own place as a whole. Matrices with small pivots, or results that are not finite, are done
+// again by inverse_blocked, with pivots among rows.
+// Lanes: one matrix each.
+// n: a template parameter, above the unrolled sizes, where a row fills a vector. dtypes: all; half types are computed
+// in float32.
+// Memory: input and factors, n × n vectors each, for each group of lanes (4 KB at n = 8 with AVX2).
+#pragma once
+
+#include "cpu/columns.h"
+#include "cpu/inverse_blocked.h"
+
+namespace jaxinv {
+namespace JAXINV_NAMESPACE {
+
+// Whether a row of n numbers fills a vector, as the transposes of its store ask for.
+template <class S>
+constexpr bool fills_vector(int n) {
+  return n * Storage<S>::kParts * int(sizeof(typename Storage<S>::R)) >= kVectorBytes;
+}
+
+template <class V, int N>
+struct LoopedElimination {
+  using R = typename V::R;
+  using Real = typename Types<V>::Real;
+  using Index = typename Types<V>::Index;
+  using I = typename Real::I;
+  static constexpr int W = V::W, P = V::kParts, kReals = N * N * P;
+  // Of its row. Below, the matrix may be singular: whether it is, and from which step on, pivots among rows decide.
+  static constexpr R kSmallPivot = sizeof(R) == 4 ? R(0x1p-18) : R(0x1p-44);
+
+  V matrix[N][N];   // rows, which are the transpose's columns
+  V factors[N][N];  // of each step; −1 in the pivot's place
+  V inverse[N];     // 1 / pivot
+  V pivots[N];
+  Index swaps[N];  // what was exchanged with place k at step k
+  R staging[2 * kReals * W];
+
+  template <int k, class T>
+  JAXINV_INLINE void exchange(T (&x)[N]) const {
+    const Index swap = swaps[k];
+    const T own = x[k];
+    T top = own;
+    JAXINV_UNROLL
+    for (int i = k + 1; i < N; ++i) {
+      const Index here = swap == Index(I(i));
+      const T other = x[i];
+      top = select(here, other, top);
+      x[i] = select(here, own, other);
+    }
+    x[k] = top;
+  }
+  // Step k on another column.
+  template <int k>
+  JAXINV_INLINE void apply(V (&x)[N]) const {
+    exchange<k>(x);
+    const V top = x[k] * inverse[k];
+    x[k] = top;
+    JAXINV_UNROLL
+    for (int i = 0; i < N; ++i) {
+      if (i != k) x[i] = fnma(factors[k][i], top, x[i]);
+    }
+  }
+  // Step k on its own.
+  template <int k>
+  JAXINV_INLINE void find(V (&x)[N]) {
+    Real best = magnitude(x[k]);
+    Index swap = Index(I(k));
+    JAXINV_UNROLL
+    for (int i = k + 1; i < N; ++i) {
+      const Real key = magnitude(x[i]);
+      const Index larger = key > best;
+      best = select(larger, key, best);
+      swap = select(larger, Index(I(i)), swap);
+    }
+    swaps[k] = swap;
+    exchange<k>(x);
+    pivots[k] = x[k];
+    inverse[k] = usual_reciprocal(x[k]);
+    x[k] = V(R(-1));
+    JAXINV_UNROLL
+    for (int i = 0; i < N; ++i) factors[k][i] = x[i];
+  }
+  // Column j up to its own step.
+  template <int k = 0>
+  JAXINV_INLINE void begin(V (&x)[N], int j) {
+    if (j == k) return find<k>(x);
+    if constexpr (k + 1 < N) {
+      apply<k>(x);
+      begin<k + 1>(x, j);
+    }
+  }
+  // And from there on.
+  template <int k = 1>
+  JAXINV_INLINE void end(V (&x)[N], int j) const {
+    if constexpr (k < N) {
+      if (k > j) apply<k>(x);
+      end<k + 1>(x, j);
+    }
+  }
+  template <int k = 0>
+  JAXINV_INLINE void exchange_all(Index (&x)[N]) const {
+    if constexpr (k + 1 < N) {
+      exchange<k>(x);
+      exchange_all<k + 1>(x);
+    }
+  }
+  // Reals of a row, from kFirst on, to each lane's `to`.
+  template <int kFirst>
+  static JAXINV_INLINE void store_part(const V (&x)[N], R* const (&to)[W]) {
+    typename Real::Raw v[W];
+    JAXINV_UNROLL
+    for (int r = 0; r < W; ++r) {
+      if constexpr (P == 2) {
+        const V& number = x[(kFirst + r) / 2];
+        v[r] = (kFirst + r) % 2 ? number.im.v : number.re.v;
+      } else {
+        v[r] = x[kFirst + r].v;
+      }
+    }
+    transpose<W>(v);
+    JAXINV_UNROLL
+    for (int l = 0; l < W; ++l) Real(v[l]).store(to[l] + kFirst);
+  }
+  template <int kFirst = 0>
+  static JAXINV_INLINE void store_row(const V (&x)[N], R* const (&to)[W]) {
+    if constexpr (kFirst + W <= N * P) {
+      store_part<kFirst>(x, to);
+      store_row<kFirst + W>(x, to);
+    } else if constexpr (kFirst < N * P) {
+      store_part<N * P - W>(x, to);
+    }
+  }
+  // Inverts what stands in `matrix`. Returns the lanes that came out well.
+  __attribute__((noinline)) Index run(R* out, Ahead ahead) {
+    Index usual(I(-1));
+    for (int j = 0; j < N; ++j) {
+      ahead.fetch();
+      V x[N];
+      Real squares(R(0));
+      JAXINV_UNROLL
+      for (int i = 0; i < N; ++i) {
+        x[i] = matrix[j][i];
+        squares = add_squares(x[i], squares);
+      }
+      begin(x, j);
+      const Real size = magnitude(pivots[j]);
+      usual = usual & (size * size > squares * Real(kSmallPivot * kSmallPivot));
+    }
+    Index order[N];
+    JAXINV_UNROLL
+    for (int i = 0; i < N; ++i) order[i] = Index(I(i * N * P));
+    exchange_all(order);
+    I rows[N][W];
+    memcpy(rows, order, sizeof rows);
+    Real zeros(R(0));
+    for (int j = 0; j < N; ++j) {
+      V x[N];
+      const V negative = -inverse[j];
+      JAXINV_UNROLL
+      for (int i = 0; i < N; ++i) x[i] = factors[j][i] * negative;
+      end(x, j);
+      Real sum(R(0));
+      JAXINV_UNROLL
+      for (int i = 0; i < N; ++i) sum = add_zeros(x[i], sum);
+      zeros = zeros + sum;
+      R* to[W];
+      JAXINV_UNROLL
+      for (int l = 0; l < W; ++l) to[l] = out + l * kReals + rows[j][l];
+      store_row(x, to);
+    }
+    return usual & (zeros == Real(R(0)));
+  }
+};
+
+template <class S, int N>
+void inverse_looped(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
+  using R = typename Storage<S>::R;
+  constexpr int P = Storage<S>::kParts, W = kVectorBytes / int(sizeof(R)), kReals = N * N * P;
+  using V = Value<R, W, P>;
+  using E = LoopedElimination<V, N>;
+  using Index = typename E::Index;
+  using I = typename E::I;
+  E& e = *static_cast<E*>(scratch);
+  for (int64_t index = begin; index < end; index += W) {
+    const R* a = group_in<S, W>(p.a, index, end, kReals, e.staging);
+    load_lanes<R, W>(a, Known<kReals>(), reinterpret_cast<R*>(e.matrix));
+    R* x = group_out<S, W>(p.x, index, end, kReals, e.staging + kReals * W);
+    const Index usual = e.run(x, Ahead(p, sizeof(R) * kReals, index, W, N));
+    group_done<S, W>(p.x, index, end, kReals, x);
+    const int64_t lanes = end - index < W ? end - index : W;
+    if (p.info || p.mantissa) {
+      Index odd(I(0));
+      for (int k = 0; k < N; ++k) odd = odd ^ ((e.swaps[k] == Index(I(k))) ^ Index(I(-1)));
+      store_group_by_products<V>(p, index, lanes, a, e.pivots, Index(I(0)), odd, Index(I(0)));
+    }
+    if (__builtin_expect(!all_set(usual), 0)) {
+      for (int lane = 0; lane < lanes; ++lane) {
+        // It takes all of the scratch memory.
+        if (!usual.v[lane]) inverse_blocked<S>(p, index + lane, scratch, nullptr);
+      }
+    }
+  }
+}
+
+// Bytes of scratch for one worker, for all sizes up to kMax.
+template <class S, int kMax>
+size_t inverse_looped_scratch() {
+  using R = typename Storage<S>::R;
+  constexpr size_t kOwn =
+      sizeof(LoopedElimination<Value<R, kVectorBytes / int(sizeof(R)), Storage<S>::kParts>, kMax>);
+  const size_t blocked = inverse_blocked_scratch<S>(kMax);
+  return kOwn > blocked ? kOwn : blocked;
+}
+
+}  // namespace JAXINV_NAMESPACE
+}  // namespace jaxinv
