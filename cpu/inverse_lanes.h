@@ -12,27 +12,29 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-// Whether columns go in a loop: not the smallest, and not where a row does not fill a vector.
-template <class S, int N>
-constexpr bool kLoops = (N > (Storage<S>::kParts == 2 ? 4 : 5)) && fills_vector<S>(N);
+// Above, columns go in a loop: later where a row does not fill a vector, for it is stored by those.
+template <class S>
+constexpr int kUnrolledMax = Storage<S>::kParts == 2                ? 4
+                             : sizeof(S) == 4 && kVectorBytes >= 32 ? 7
+                                                                    : 5;
 // Above, panels take fewer cycles: sooner where there is no instruction for a select.
+template <class S>
+constexpr int looped_max() {
+  constexpr bool kSingle = sizeof(typename Storage<S>::R) == 4, kComplex = Storage<S>::kParts == 2;
 #if defined(__SSE2__) && !defined(__AVX__)
-template <class S>
-constexpr int kLoopedMax = 8;
+  return kSingle ? 8 : 7;
 #else
-template <class S>
-constexpr int kLoopedMax =
-    std::is_same_v<typename Storage<S>::R, float> && Storage<S>::kParts == 1 ? 13 : 10;
+  if (kComplex) return kSingle ? 10 : 8;
+  return kSingle ? 13 : 10;
 #endif
-template <class S>
-constexpr int kByColumnMax = kLoops<S, kLoopedMax<S>> ? kLoopedMax<S> : 8;
+}
 
 // Bytes of scratch for one worker.
 template <class S>
 size_t inverse_lanes_scratch(int64_t n) {
-  if (n > kByColumnMax<S>) return lane_elimination_scratch<S>(n);
+  if (n > looped_max<S>()) return lane_elimination_scratch<S>(n);
   const size_t unrolled = inverse_unrolled_scratch<S>(n),
-               looped = inverse_looped_scratch<S, kByColumnMax<S>>();
+               looped = inverse_looped_scratch<S, looped_max<S>()>();
   return unrolled > looped ? unrolled : looped;
 }
 
@@ -41,7 +43,7 @@ template <class S, int N>
 void inverse_up_to(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
   if constexpr (N > 0) {
     if (p.n < N) return inverse_up_to<S, N - 1>(p, begin, end, scratch);
-    if constexpr (kLoops<S, N>) {
+    if constexpr (N > kUnrolledMax<S>) {
       inverse_looped<S, N>(p, begin, end, scratch);
     } else {
       inverse_unrolled<S, N>(p, begin, end, scratch);
@@ -51,8 +53,8 @@ void inverse_up_to(const InverseProblem& p, int64_t begin, int64_t end, void* sc
 
 template <class S>
 void inverse_lanes(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  if (p.n > kByColumnMax<S>) return inverse_panels<S>(p, begin, end, scratch);
-  inverse_up_to<S, kByColumnMax<S>>(p, begin, end, scratch);
+  if (p.n > looped_max<S>()) return inverse_panels<S>(p, begin, end, scratch);
+  inverse_up_to<S, looped_max<S>()>(p, begin, end, scratch);
 }
 
 }  // namespace JAXINV_NAMESPACE

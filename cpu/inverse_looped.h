@@ -2,24 +2,18 @@
 // column stays in registers while it gets all steps before its own, and again while it gets those behind it. What is
 // eliminated is the transpose, so that pivots are chosen among columns, and it is rows of the inverse that come out
 // of order: each goes to its own place as a whole. Matrices with small pivots, or results that are not finite, are done
-// again by inverse_blocked, with pivots among rows.
+// again by inverse_panels, with pivots among rows.
 // Lanes: one matrix each.
-// n: a template parameter, above the unrolled sizes, where a row fills a vector. dtypes: all; half types are computed
+// n: a template parameter, above the unrolled sizes. dtypes: all; half types are computed
 // in float32.
 // Memory: input and factors, n × n vectors each, for each group of lanes (4 KB at n = 8 with AVX2).
 #pragma once
 
 #include "cpu/columns.h"
-#include "cpu/inverse_blocked.h"
+#include "cpu/inverse_panels.h"
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
-
-// Whether a row of n numbers fills a vector, as the transposes of its store ask for.
-template <class S>
-constexpr bool fills_vector(int n) {
-  return n * Storage<S>::kParts * int(sizeof(typename Storage<S>::R)) >= kVectorBytes;
-}
 
 template <class V, int N>
 struct LoopedElimination {
@@ -110,9 +104,10 @@ struct LoopedElimination {
   // Reals of a row, from kFirst on, to each lane's `to`.
   template <int kFirst>
   static JAXINV_INLINE void store_part(const V (&x)[N], R* const (&to)[W]) {
-    typename Real::Raw v[W];
+    constexpr int kCount = N * P < W ? N * P : W;
+    typename Real::Raw v[W] = {};
     JAXINV_UNROLL
-    for (int r = 0; r < W; ++r) {
+    for (int r = 0; r < kCount; ++r) {
       if constexpr (P == 2) {
         const V& number = x[(kFirst + r) / 2];
         v[r] = (kFirst + r) % 2 ? number.im.v : number.re.v;
@@ -122,7 +117,7 @@ struct LoopedElimination {
     }
     transpose<W>(v);
     JAXINV_UNROLL
-    for (int l = 0; l < W; ++l) Real(v[l]).store(to[l] + kFirst);
+    for (int l = 0; l < W; ++l) memcpy(to[l] + kFirst, &v[l], sizeof(R) * kCount);
   }
   template <int kFirst = 0>
   static JAXINV_INLINE void store_row(const V (&x)[N], R* const (&to)[W]) {
@@ -130,7 +125,7 @@ struct LoopedElimination {
       store_part<kFirst>(x, to);
       store_row<kFirst + W>(x, to);
     } else if constexpr (kFirst < N * P) {
-      store_part<N * P - W>(x, to);
+      store_part<(N * P < W ? 0 : N * P - W)>(x, to);
     }
   }
   // Inverts what stands in `matrix`. Returns the lanes that came out well.
@@ -175,6 +170,39 @@ struct LoopedElimination {
   }
 };
 
+// Does lanes of the group at `index` again: those not `usual`, as a small batch of their own. It takes all of the scratch
+// memory.
+template <class S, int N, class Index>
+__attribute__((noinline)) void invert_by_rows(const InverseProblem& p, int64_t index, int64_t lanes,
+                                              Index usual, void* scratch) {
+  using R = typename Storage<S>::R;
+  constexpr int W = Index::W, P = Storage<S>::kParts;
+  S a[W * N * N], x[W * N * N];
+  R mantissa[W * P];
+  int32_t info[W], exponent[W];
+  int64_t own[W], count = 0;
+  auto matrix = [&](auto* batch, int64_t i) { return batch + i * N * N; };
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    if (usual.v[lane]) continue;
+    own[count] = index + lane;
+    memcpy(matrix(a, count++), matrix(static_cast<const S*>(p.a), index + lane), sizeof(S) * N * N);
+  }
+  if (!count) return;
+  InverseProblem again = p;
+  again.a = a;
+  again.x = x;
+  if (p.info) again.info = info;
+  if (p.mantissa) again.mantissa = mantissa, again.exponent = exponent;
+  inverse_panels<S>(again, 0, count, scratch);
+  for (int64_t i = 0; i < count; ++i) {
+    memcpy(matrix(static_cast<S*>(p.x), own[i]), matrix(x, i), sizeof(S) * N * N);
+    if (p.info) p.info[own[i]] = info[i];
+    if (!p.mantissa) continue;
+    memcpy(static_cast<R*>(p.mantissa) + own[i] * P, mantissa + i * P, sizeof(R) * P);
+    p.exponent[own[i]] = exponent[i];
+  }
+}
+
 template <class S, int N>
 void inverse_looped(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
   using R = typename Storage<S>::R;
@@ -196,12 +224,7 @@ void inverse_looped(const InverseProblem& p, int64_t begin, int64_t end, void* s
       for (int k = 0; k < N; ++k) odd = odd ^ ((e.swaps[k] == Index(I(k))) ^ Index(I(-1)));
       store_group_by_products<V>(p, index, lanes, a, e.pivots, Index(I(0)), odd, Index(I(0)));
     }
-    if (__builtin_expect(!all_set(usual), 0)) {
-      for (int lane = 0; lane < lanes; ++lane) {
-        // It takes all of the scratch memory.
-        if (!usual.v[lane]) inverse_blocked<S>(p, index + lane, scratch, nullptr);
-      }
-    }
+    if (__builtin_expect(!all_set(usual), 0)) invert_by_rows<S, N>(p, index, lanes, usual, scratch);
   }
 }
 
@@ -211,8 +234,8 @@ size_t inverse_looped_scratch() {
   using R = typename Storage<S>::R;
   constexpr size_t kOwn =
       sizeof(LoopedElimination<Value<R, kVectorBytes / int(sizeof(R)), Storage<S>::kParts>, kMax>);
-  const size_t blocked = inverse_blocked_scratch<S>(kMax);
-  return kOwn > blocked ? kOwn : blocked;
+  const size_t panels = lane_elimination_scratch<S>(kMax);
+  return kOwn > panels ? kOwn : panels;
 }
 
 }  // namespace JAXINV_NAMESPACE

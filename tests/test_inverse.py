@@ -110,6 +110,18 @@ def test_large_batch(n, dtype, flushed):
     assert_inverse(a, jaxinv.inv(a), None, flushed)
 
 
+@pytest.mark.parametrize("dtype", ("float32", "float64", "complex64", "complex128"))
+@pytest.mark.parametrize("n", (5, 6, 8, 10, 13, 17))
+def test_columns_in_different_units(native, n, dtype):
+    """Powers of two, from nearly the same to far apart: each row of the inverse keeps its own accuracy."""
+    well = matrices.well_conditioned((37, n, n), DTYPES[dtype])
+    bits = np.linspace(0, 100, 37)[:, None] * np.linspace(0, 1, n)
+    units = np.exp2(matrices.rng_for("units", n).permuted(bits.astype(int), axis=-1))[:, None, :]
+    a = (well / units).astype(well.dtype)
+    x = np.asarray(jaxinv.inv(a))
+    assert_inverse(well, (x / matrices.transpose(units)).astype(x.dtype))
+
+
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3), (2, 1, 3), (1, 2, 3, 1, 2), (1,) * 12], ids=str)
 def test_any_batch_rank(batch, flushed):
     a = matrices.well_conditioned((*batch, 4, 4), np.float32)

@@ -113,7 +113,7 @@ def test_info_agrees_with_exact_elimination(path, n, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "complex128", "bfloat16"])
-@pytest.mark.parametrize("n", (1, 2, 3, 4, 8, 17, 21, 40))
+@pytest.mark.parametrize("n", (1, 2, 3, 4, 6, 8, 10, 17, 21, 40))
 @pytest.mark.portable(n=(3, 40), dtype=("complex128",))
 @pytest.mark.thinned("n", "dtype")
 def test_neighbours_keep_their_bits(path, n, dtype):
