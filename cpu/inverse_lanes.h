@@ -32,7 +32,7 @@ constexpr int looped_max() {
 // Bytes of scratch for one worker.
 template <class S>
 size_t inverse_lanes_scratch(int64_t n) {
-  if (n > looped_max<S>()) return lane_elimination_scratch<S>(n);
+  if (n > looped_max<S>()) return inverse_panels_scratch<S>(n);
   const size_t unrolled = inverse_unrolled_scratch<S>(n),
                looped = inverse_looped_scratch<S, looped_max<S>()>();
   return unrolled > looped ? unrolled : looped;

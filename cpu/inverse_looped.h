@@ -234,7 +234,7 @@ size_t inverse_looped_scratch() {
   using R = typename Storage<S>::R;
   constexpr size_t kOwn =
       sizeof(LoopedElimination<Value<R, kVectorBytes / int(sizeof(R)), Storage<S>::kParts>, kMax>);
-  const size_t panels = lane_elimination_scratch<S>(kMax);
+  const size_t panels = inverse_panels_scratch<S>(kMax);
   return kOwn > panels ? kOwn : panels;
 }
 

@@ -1,4 +1,4 @@
-// From the tile of cpu/lane_elimination.h to memory: rows and columns of each lane's matrix in their order, finite or
+// From the tile of cpu/inverse_panels.h to memory: rows and columns of each lane's matrix in their order, finite or
 // not.
 #pragma once
 
@@ -33,7 +33,7 @@ JAXINV_INLINE bool store_lane(const E& e, int64_t n, int lane, typename E::R* ds
     JAXINV_UNROLL
     for (int q = 0; q < kPacks * kPack; ++q) {
       const int64_t column = (q < kPack ? first : second - kNumbers) + q / P;
-      from[q / kPack][q % kPack] = e.inverse + step[(n - 1 - column) * W] + q % P * W;
+      from[q / kPack][q % kPack] = e.tile + step[(n - 1 - column) * W] + q % P * W;
     }
     R* to = dst + first * P;
     const int64_t apart = (second - first) * P;
@@ -76,7 +76,7 @@ JAXINV_INLINE void transpose_lanes_to(float* to, Where&& where) {
   }
 }
 
-// As store_lane, for all lanes: rows of more than a vector and up to kVectors, of which the last ends with the row.
+// As store_lane, for all lanes: rows of a vector at least and up to kVectors, of which the last ends with the row.
 template <int kVectors, class E>
 JAXINV_INLINE void store_permuted(const E& e, int64_t n, int64_t lanes, float* scratch, float* dst,
                                   bool* fine) {
@@ -86,7 +86,7 @@ JAXINV_INLINE void store_permuted(const E& e, int64_t n, int64_t lanes, float* s
   // Entries of each lane side by side, and the steps of its columns.
   for (int64_t i = 0; i < n; ++i) {
     transpose_lanes_to<kVectors, V>(scratch + i * 8 * kRow, [&](int v, int q) {
-      return e.inverse + (v * 8 + q) * E::kStride + i * 8;
+      return e.tile + (v * 8 + q) * E::kStride + i * 8;
     });
   }
   float* orders = scratch + n * 8 * kRow;
