@@ -1,11 +1,10 @@
 // Algorithm: Gauss-Jordan column by column, as core/small_inverse.h, with the columns in a loop and the steps unrolled: a
 // column stays in registers while it gets all steps before its own, and again while it gets those behind it. What is
 // eliminated is the transpose, so that pivots are chosen among columns, and it is rows of the inverse that come out
-// of order: each goes to its own place as a whole. Matrices with small pivots, or results that are not finite, are done
-// again by inverse_panels, with pivots among rows.
+// of order: each goes to its own place as a whole. Matrices that may be singular, or whose results are not finite, are
+// done again by inverse_panels, with pivots among rows.
 // Lanes: one matrix each.
-// n: a template parameter, above the unrolled sizes. dtypes: all; half types are computed
-// in float32.
+// n: a template parameter, above the unrolled sizes. dtypes: all; half types are computed in float32.
 // Memory: input and factors, n × n vectors each, for each group of lanes (4 KB at n = 8 with AVX2).
 #pragma once
 
@@ -22,14 +21,16 @@ struct LoopedElimination {
   using Index = typename Types<V>::Index;
   using I = typename Real::I;
   static constexpr int W = V::W, P = V::kParts, kReals = N * N * P;
-  // Of its row. Below, the matrix may be singular: whether it is, and from which step on, pivots among rows decide.
-  static constexpr R kSmallPivot = sizeof(R) == 4 ? R(0x1p-18) : R(0x1p-44);
+  // Of the inverse of the matrix whose rows are divided by their norms: the square of its own. Above, the matrix may be
+  // singular but for rounding: whether it is, and from which step on, pivots among rows decide.
+  static constexpr R kUsualNorm = sizeof(R) == 4 ? R(0x1p36) : R(0x1p94);
 
   V matrix[N][N];   // rows, which are the transpose's columns
   V factors[N][N];  // of each step; −1 in the pivot's place
   V inverse[N];     // 1 / pivot
   V pivots[N];
-  Index swaps[N];  // what was exchanged with place k at step k
+  Real squares[N];  // of a row, their sum
+  Index swaps[N];   // what was exchanged with place k at step k
   R staging[2 * kReals * W];
 
   template <int k, class T>
@@ -130,19 +131,17 @@ struct LoopedElimination {
   }
   // Inverts what stands in `matrix`. Returns the lanes that came out well.
   __attribute__((noinline)) Index run(R* out, Ahead ahead) {
-    Index usual(I(-1));
     for (int j = 0; j < N; ++j) {
       ahead.fetch();
       V x[N];
-      Real squares(R(0));
+      Real sum(R(0));
       JAXINV_UNROLL
       for (int i = 0; i < N; ++i) {
         x[i] = matrix[j][i];
-        squares = add_squares(x[i], squares);
+        sum = sum + squared(x[i]);
       }
+      squares[j] = sum;
       begin(x, j);
-      const Real size = magnitude(pivots[j]);
-      usual = usual & (size * size > squares * Real(kSmallPivot * kSmallPivot));
     }
     Index order[N];
     JAXINV_UNROLL
@@ -150,7 +149,7 @@ struct LoopedElimination {
     exchange_all(order);
     I rows[N][W];
     memcpy(rows, order, sizeof rows);
-    Real zeros(R(0));
+    Real norm(R(0));
     for (int j = 0; j < N; ++j) {
       V x[N];
       const V negative = -inverse[j];
@@ -159,14 +158,14 @@ struct LoopedElimination {
       end(x, j);
       Real sum(R(0));
       JAXINV_UNROLL
-      for (int i = 0; i < N; ++i) sum = add_zeros(x[i], sum);
-      zeros = zeros + sum;
+      for (int i = 0; i < N; ++i) sum = fma(squared(x[i]), squares[i], sum);
+      norm = norm + sum;
       R* to[W];
       JAXINV_UNROLL
       for (int l = 0; l < W; ++l) to[l] = out + l * kReals + rows[j][l];
       store_row(x, to);
     }
-    return usual & (zeros == Real(R(0)));
+    return Real(kUsualNorm) > norm;
   }
 };
 

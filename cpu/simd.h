@@ -347,14 +347,14 @@ JAXINV_INLINE RVec<R, W> sum_of_parts(CVec<R, W> x) {
   return x.re + x.im;
 }
 
-// sum + |x|²
+// |x|²
 template <class R, int W>
-JAXINV_INLINE RVec<R, W> add_squares(RVec<R, W> x, RVec<R, W> sum) {
-  return fma(x, x, sum);
+JAXINV_INLINE RVec<R, W> squared(RVec<R, W> x) {
+  return x * x;
 }
 template <class R, int W>
-JAXINV_INLINE RVec<R, W> add_squares(CVec<R, W> x, RVec<R, W> sum) {
-  return add_squares(x.re, add_squares(x.im, sum));
+JAXINV_INLINE RVec<R, W> squared(CVec<R, W> x) {
+  return fma(x.re, x.re, x.im * x.im);
 }
 
 // sum + 0 · x: NaN from the first x on that is not finite.

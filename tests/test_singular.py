@@ -112,6 +112,17 @@ def test_info_agrees_with_exact_elimination(path, n, dtype):
         np.testing.assert_array_equal(jaxinv.solve_ex(a, a[..., :1].repeat(columns, -1)).info, expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("n", (6, 8, 10, 13))
+def test_info_where_other_pivots_would_round(native, n, dtype):
+    """Pivots among columns, which these sizes try first, meet what rounding left in one of 300 of these."""
+    rng = matrices.rng_for("exact", n)
+    info = rng.integers(1, n + 1, 2000)
+    a = np.stack([exactly_eliminated(rng, n, k, DTYPES[dtype]) for k in info])
+    a *= np.exp2(rng.integers(-8, 8, (len(a), 1, n))).astype(matrices.real_dtype(DTYPES[dtype]))
+    np.testing.assert_array_equal(jaxinv.inv_ex(a).info, info)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "complex128", "bfloat16"])
 @pytest.mark.parametrize("n", (1, 2, 3, 4, 6, 8, 10, 17, 21, 40))
 @pytest.mark.portable(n=(3, 40), dtype=("complex128",))
