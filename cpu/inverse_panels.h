@@ -307,7 +307,7 @@ void place_reals(int64_t n, int32_t* to) {
 
 // Every step of every panel.
 template <class E>
-JAXINV_INLINE void eliminate(E& e, int64_t n, Ahead ahead) {
+JAXINV_INLINE void take_panels(E& e, int64_t n, Ahead ahead) {
   e.chosen = typename E::Index(typename E::I(0));
   for (int64_t i = 0; i < n; ++i) e.place[i] = typename E::Index(typename E::I(i));
   int64_t k = 0;
@@ -335,7 +335,7 @@ void inverse_panels(const InverseProblem& p, int64_t begin, int64_t end, void* s
   for (int64_t index = begin; index < end; index += W) {
     const R* a = group_in<S, W>(p.a, index, end, reals, e.staging);
     load_lanes<R, W>(a, reals, e.tile, [&](int64_t real) { return places[real]; });
-    eliminate(e, n, Ahead(p, sizeof(R) * reals, index, W, n / kPanelWidth));
+    take_panels(e, n, Ahead(p, sizeof(R) * reals, index, W, n / kPanelWidth));
     const int64_t lanes = end - index < W ? end - index : W;
     if (p.info || p.mantissa) {
       Index odd(I(0));
