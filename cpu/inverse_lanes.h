@@ -18,24 +18,22 @@ constexpr int kUnrolledMax = Storage<S>::kParts == 2                ? 4
                              : sizeof(S) == 4 && kVectorBytes >= 32 ? 7
                                                                     : 5;
 // Above, panels take fewer cycles: sooner where there is no instruction for a select.
-template <class S>
-constexpr int looped_max() {
-  constexpr bool kSingle = sizeof(typename Storage<S>::R) == 4, kComplex = Storage<S>::kParts == 2;
 #if defined(__SSE2__) && !defined(__AVX__)
-  return kSingle ? 8 : 7;
+template <class S>
+constexpr int kLoopedMax = sizeof(typename Storage<S>::R) == 4 ? 8 : 7;
 #else
-  if (kComplex) return kSingle ? 10 : 8;
-  return kSingle ? 13 : 10;
+template <class S>
+constexpr int kLoopedMax = Storage<S>::kParts == 2 ? (sizeof(typename Storage<S>::R) == 4 ? 10 : 8)
+                           : sizeof(S) == 4        ? 13
+                                                   : 10;
 #endif
-}
 
 // Bytes of scratch for one worker.
 template <class S>
 size_t inverse_lanes_scratch(int64_t n) {
-  if (n > looped_max<S>()) return inverse_panels_scratch<S>(n);
-  const size_t unrolled = inverse_unrolled_scratch<S>(n),
-               looped = inverse_looped_scratch<S, looped_max<S>()>();
-  return unrolled > looped ? unrolled : looped;
+  if (n <= kUnrolledMax<S>) return inverse_unrolled_scratch<S>(n);
+  return n <= kLoopedMax<S> ? inverse_looped_scratch<S, kLoopedMax<S>>()
+                            : inverse_panels_scratch<S>(n);
 }
 
 // By the kernel for N, or that for fewer.
@@ -53,8 +51,8 @@ void inverse_up_to(const InverseProblem& p, int64_t begin, int64_t end, void* sc
 
 template <class S>
 void inverse_lanes(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
-  if (p.n > looped_max<S>()) return inverse_panels<S>(p, begin, end, scratch);
-  inverse_up_to<S, looped_max<S>()>(p, begin, end, scratch);
+  if (p.n > kLoopedMax<S>) return inverse_panels<S>(p, begin, end, scratch);
+  inverse_up_to<S, kLoopedMax<S>>(p, begin, end, scratch);
 }
 
 }  // namespace JAXINV_NAMESPACE

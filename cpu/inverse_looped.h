@@ -186,12 +186,15 @@ __attribute__((noinline)) void invert_by_rows(const InverseProblem& p, int64_t i
     own[count] = index + lane;
     memcpy(matrix(a, count++), matrix(static_cast<const S*>(p.a), index + lane), sizeof(S) * N * N);
   }
-  if (!count) return;
+  if (!count) return;  // a lane behind the last matrix
   InverseProblem again = p;
   again.a = a;
   again.x = x;
   if (p.info) again.info = info;
-  if (p.mantissa) again.mantissa = mantissa, again.exponent = exponent;
+  if (p.mantissa) {
+    again.mantissa = mantissa;
+    again.exponent = exponent;
+  }
   inverse_panels<S>(again, 0, count, scratch);
   for (int64_t i = 0; i < count; ++i) {
     memcpy(matrix(static_cast<S*>(p.x), own[i]), matrix(x, i), sizeof(S) * N * N);

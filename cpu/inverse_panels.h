@@ -4,7 +4,7 @@
 // and columns are put in order at the store. Nothing is guarded: matrices with unusual pivots or results are done again
 // by inverse_blocked. Place p of a column holds row n − 1 − p.
 // Lanes: one matrix each.
-// n: above looped_max, to inverse_lanes_max. dtypes: all; half types are computed in float32.
+// n: above kLoopedMax, to inverse_lanes_max. dtypes: all; half types are computed in float32.
 // Memory: a tile of n × n vectors for each group of lanes (8 KB at n = 16 with AVX2), columns one after another. Columns
 // of a panel, from their step on until its end, hold how much of the pivot row each row gets.
 #pragma once
@@ -68,14 +68,14 @@ struct PanelElimination : ColumnTypes<V_> {
     return Index(typename Index::Raw(chosen.v << place));
   }
 
-  // Step k chooses the place of key `largest`, which it returns, and marks it in `places`. where: its offset in the
+  // Step k chooses the place of the best key, which it returns, and marks it as chosen. where: its offset in the
   // column of each lane.
-  JAXINV_INLINE Index choose(int64_t k, Real largest, Index& places, int64_t (&where)[W]) {
+  JAXINV_INLINE Index choose(int64_t k, int64_t (&where)[W]) {
     using Unsigned = std::make_unsigned_t<I>;
     using Bits = typename RawVector<Unsigned, W>::type;
-    const Index own = largest.bits() & Index(kPlaces);
+    const Index own = best.bits() & Index(kPlaces);
     const Bits sign = Bits{} + (Unsigned(1) << (8 * sizeof(I) - 1));
-    places = places | Index(typename Index::Raw(sign >> Bits(own.v)));
+    chosen = chosen | Index(typename Index::Raw(sign >> Bits(own.v)));
     at[k] = own;
     const Index all = Index(typename Index::Raw(own.v * I(kReals))) + lane_numbers<Index>();
     offset[k] = all;
@@ -234,7 +234,7 @@ JAXINV_INLINE void take_step(E& e, int64_t n, int64_t k) {
   using Index = typename E::Index;
   constexpr int kReals = E::kReals, W = E::W;
   int64_t offset[W];
-  const Index at = e.choose(k + kStep, e.best, e.chosen, offset);
+  const Index at = e.choose(k + kStep, offset);
   R* __restrict column = e.tile + (k + kStep) * E::kStride;
   const PivotFactors<V> factors = take_pivot(e, k + kStep, gather<V>(column, offset));
   const R* __restrict from = e.tile;
