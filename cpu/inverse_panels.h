@@ -30,7 +30,9 @@ struct PanelElimination : ColumnTypes<V_> {
   using typename ColumnTypes<V>::Real;
   using typename ColumnTypes<V>::Index;
   using ColumnTypes<V>::W;
+  using ColumnTypes<V>::P;
   using ColumnTypes<V>::kReals;
+  using ColumnTypes<V>::kTaken;
   static constexpr I kPlaces = 31;                        // the low bits of a pivot key
   static constexpr int64_t kStride = kTileRows * kReals;  // from column to column
 #ifdef __AVX2__
@@ -47,35 +49,23 @@ struct PanelElimination : ColumnTypes<V_> {
   Real power[kTileRows];    // what the store still has to multiply each step's row by
   Index at[kTileRows];      // the place of each step's pivot
   Index offset[kTileRows];  // and where it stands in a column
-  Index place[kTileRows];   // 0, 1, ...
+  Index place[kTileRows];   // 0, 1, ..., or kTaken where it was a pivot
   Index step[kTileRows];    // of each place, as step_at_store
-  Index chosen;             // places that had their step, from the sign bit down
-  Real best;                // the key of a panel's next pivot
   R staging[(kTileRows + 1) * kStride];
 
   // The lane of step k's column, or where that column starts.
   static JAXINV_INLINE I step_at_store(int64_t k) { return I(kPermutes ? k : k * kStride); }
   // What the search for a pivot compares: the magnitude of the row's entry, its low bits replaced by the place;
-  // negative where the sign bit of `taken` is set. One search finds both, and takes the lowest row where entries are
-  // nearly the same. It begins with zero and is larger(key, best): keys that are NaN lose, and the place of the best is
-  // always one of the matrix.
-  static JAXINV_INLINE Real key(V x, Index place, Index taken) {
-    const Real size = Real::from_bits((pivot_key_bits(x) & Index(I(~kPlaces))) | place);
-    return select(Index(I(0)) > taken, Real(R(-1)), size);
-  }
-  // `chosen` with the bit for `place` as its sign.
-  static JAXINV_INLINE Index taken(Index chosen, int place) {
-    return Index(typename Index::Raw(chosen.v << place));
+  // negative where the row was a pivot. One search finds both, and takes the lowest row where entries are nearly the
+  // same. It begins with zero and is larger(key, best): keys that are NaN lose, and the place of the best is always one of
+  // the matrix.
+  static JAXINV_INLINE Real key(V x, Index place) {
+    return Real::from_bits((pivot_key_bits(x) & Index(I(~kPlaces))) | place);
   }
 
-  // Step k chooses the place of the best key, which it returns, and marks it as chosen. where: its offset in the
-  // column of each lane.
-  JAXINV_INLINE Index choose(int64_t k, int64_t (&where)[W]) {
-    using Unsigned = std::make_unsigned_t<I>;
-    using Bits = typename RawVector<Unsigned, W>::type;
+  // Step k chooses the place of the best key. where: its offset in the column of each lane.
+  JAXINV_INLINE void choose(int64_t k, Real best, int64_t (&where)[W]) {
     const Index own = best.bits() & Index(kPlaces);
-    const Bits sign = Bits{} + (Unsigned(1) << (8 * sizeof(I) - 1));
-    chosen = chosen | Index(typename Index::Raw(sign >> Bits(own.v)));
     at[k] = own;
     const Index all = Index(typename Index::Raw(own.v * I(kReals))) + lane_numbers<Index>();
     offset[k] = all;
@@ -83,10 +73,10 @@ struct PanelElimination : ColumnTypes<V_> {
     for (int l = 0; l < W; ++l) {
       where[l] = all.v[l];  // from a register: through memory it would come later
       // place · W + l, from the number at hand.
-      const int64_t number = ColumnTypes<V>::P == 1 ? where[l] : (where[l] + l) / 2;
+      const int64_t number = P == 1 ? where[l] : (where[l] + l) / 2;
       reinterpret_cast<I*>(step)[number] = step_at_store(k);
+      reinterpret_cast<I*>(place)[number] = kTaken;
     }
-    return own;
   }
 };
 
@@ -114,22 +104,62 @@ template <class V>
 JAXINV_INLINE V gather(const typename V::R* p, const int64_t (&offset)[V::W]) {
   return gather<V>(p, offset, std::make_integer_sequence<int, V::W>{});
 }
+// The same from rows that were stored as vectors some time ago: those of all lanes, blended.
+template <class Vector, int... l>
+JAXINV_INLINE Vector gather_blended(const typename Vector::R* p, const int64_t (&offset)[Vector::W],
+                                    std::integer_sequence<int, l...> lanes) {
+  typename Vector::Raw x = Vector::load(p + offset[0]).v;
+  ((x = l ? take_lane<l>(x, Vector::load(p + offset[l] - l).v, lanes) : x), ...);
+  return Vector(x);
+}
+template <class V>
+JAXINV_INLINE V gather_row(const typename V::R* p, const int64_t (&offset)[V::W]) {
+  using Vector = typename Types<V>::Real;
+  constexpr auto kLanes = std::make_integer_sequence<int, V::W>{};
+  if constexpr (sizeof(Vector) != 32) {
+    return gather<V>(p, offset);
+  } else if constexpr (V::kParts == 2) {
+    return {gather_blended<Vector>(p, offset, kLanes),
+            gather_blended<Vector>(p + V::W, offset, kLanes)};
+  } else {
+    return gather_blended<V>(p, offset, kLanes);
+  }
+}
+// To each lane's own place, as vectors where that is possible: loads of those are to follow soon.
+template <class R, int W, int... l>
+JAXINV_INLINE void scatter(RVec<R, W> x, R* p, const int64_t (&offset)[W],
+                           std::integer_sequence<int, l...> lanes) {
+  if constexpr (sizeof x.v == 32 && W == 4) {
+    using Vector = RVec<R, W>;
+    (Vector(take_lane<l>(Vector::load(p + offset[l] - l).v, x.v, lanes)).store(p + offset[l] - l),
+     ...);
+  } else {
+    ((p[offset[l]] = x.v[l]), ...);
+  }
+}
+template <class R, int W>
+JAXINV_INLINE void scatter(RVec<R, W> x, R* p, const int64_t (&offset)[W]) {
+  scatter(x, p, offset, std::make_integer_sequence<int, W>{});
+}
+template <class R, int W>
+JAXINV_INLINE void scatter(CVec<R, W> x, R* p, const int64_t (&offset)[W]) {
+  scatter(x.re, p, offset);
+  scatter(x.im, p + W, offset);
+}
 
 // Lanes whose pivots were usual, one of each row.
 template <class E>
 JAXINV_INLINE typename E::Index usual_lanes(const E& e, int64_t n) {
   using Real = typename E::Real;
   using Index = typename E::Index;
-  // Where a row was never a pivot, another was twice.
-  using Unsigned = std::make_unsigned_t<typename E::I>;
-  const auto all = typename E::I(~(Unsigned(-1) >> n));
-  Index usual = e.chosen == Index(all);
+  Index usual(typename E::I(-1));
   const Real least(kLeastPivot<typename E::R>), most = reciprocal(least);
   for (int64_t k = 0; k < n; ++k) {
     const Real size = magnitude(e.pivots[k]);
-    usual = usual & (size > least) & (most > size);
+    // Where a row was never a pivot, another was twice.
+    usual = usual & (size > least) & (most > size) & e.place[k];
   }
-  return usual;
+  return Index(typename E::I(0)) > usual;
 }
 
 template <class S>
@@ -184,6 +214,19 @@ JAXINV_INLINE void apply_panel(E& e, int64_t n, int64_t k, int64_t j) {
   }
 }
 
+// To those from j to end. Registers are to hold the multiples, and nothing of what surrounds this.
+template <int kWidth, class E>
+[[gnu::noinline]] void apply_to_columns(E& e, int64_t n, int64_t k, int64_t j, int64_t end) {
+  constexpr int kColumns = kPanelColumns / E::P;
+  for (; end - j >= kColumns && end - j != kColumns + 1; j += kColumns) {
+    apply_panel<kColumns, kWidth>(e, n, k, j);
+  }
+  if constexpr (kColumns > 2) {
+    for (; end - j >= 2; j += 2) apply_panel<2, kWidth>(e, n, k, j);
+  }
+  for (; j < end; ++j) apply_panel<1, kWidth>(e, n, k, j);
+}
+
 // To the panel's own columns what came after them.
 template <int kWidth, class E, class V = typename E::V>
 JAXINV_INLINE void finish_panel(E& e, int64_t n, int64_t k) {
@@ -211,48 +254,46 @@ JAXINV_INLINE void finish_panel(E& e, int64_t n, int64_t k) {
   }
 }
 
-// Finds the first pivot of a panel.
+// The key of a panel's first pivot.
 template <class E>
-JAXINV_INLINE void search(E& e, int64_t n, int64_t k) {
+JAXINV_INLINE typename E::Real search(const E& e, int64_t n, int64_t k) {
   const typename E::R* column = e.tile + k * E::kStride;
   typename E::Real best(typename E::R(0));
-  typename E::Index taken = e.chosen;
 #pragma GCC unroll 2
   for (int64_t i = 0; i < n; ++i) {
-    best = larger(E::key(E::V::load(column + i * E::kReals), e.place[i], taken), best);
-    taken = E::taken(taken, 1);
+    best = larger(E::key(E::V::load(column + i * E::kReals), e.place[i]), best);
   }
-  e.best = best;
+  return best;
 }
 
-// Step kStep of the panel from column k on, and the search for the next.
+// Step kStep of the panel from column k on, whose pivot has the key `best`. The key of the next.
 template <int kStep, int kWidth, class E>
-JAXINV_INLINE void take_step(E& e, int64_t n, int64_t k) {
+JAXINV_INLINE typename E::Real take_step(E& e, int64_t n, int64_t k, typename E::Real best) {
   using V = typename E::V;
   using R = typename E::R;
   using Real = typename E::Real;
-  using Index = typename E::Index;
   constexpr int kReals = E::kReals, W = E::W;
   int64_t offset[W];
-  const Index at = e.choose(k + kStep, offset);
+  e.choose(k + kStep, best, offset);
   R* __restrict column = e.tile + (k + kStep) * E::kStride;
-  const PivotFactors<V> factors = take_pivot(e, k + kStep, gather<V>(column, offset));
+  const V pivot = gather<V>(column, offset);
+  const PivotFactors<V> factors = take_pivot(e, k + kStep, pivot);
+  // − (p − power) / p = power / p − 1: what the pivot row gets comes out of the same product.
+  scatter(pivot - factors.power, column, offset);
   const R* __restrict from = e.tile;
   R* __restrict to = e.rows + kStep * kReals;
 #pragma GCC unroll 2
   for (int64_t j = 0; j < n; ++j, from += E::kStride, to += kPanelWidth * kReals) {
-    gather<V>(from, offset).store(to);
+    gather_row<V>(from, offset).store(to);
   }
   constexpr bool kNext = kStep + 1 < kWidth;
   V multiple[kPanelWidth];
   if constexpr (kNext) multiples_of<0, kStep + 1>(e, k, k + kStep + 1, multiple);
-  const Index* __restrict place = e.place;
-  Index taken = e.chosen;
-  Real best(R(0));
+  best = Real(R(0));
 #pragma GCC unroll 2
   for (int64_t i = 0; i < n; ++i) {
     R* own = column + i * kReals;
-    const V factor = select(place[i] == at, factors.excess, V::load(own) * factors.negative);
+    const V factor = V::load(own) * factors.negative;
     factor.store(own);
     if constexpr (kNext) {
       // The next column as it is when its turn comes.
@@ -263,44 +304,54 @@ JAXINV_INLINE void take_step(E& e, int64_t n, int64_t k) {
       }
       x = fma(factor, multiple[kStep], x);
       x.store(own + E::kStride);
-      best = larger(E::key(x, place[i], taken), best);
-      taken = E::taken(taken, 1);
+      best = larger(E::key(x, e.place[i]), best);
     }
   }
-  e.best = best;
+  return best;
 }
 
 // Every step of a panel of kWidth columns from k on.
 template <int kWidth, class E>
 JAXINV_INLINE void take_panel(E& e, int64_t n, int64_t k) {
-  constexpr int kColumns = kPanelColumns / E::P;
-  search(e, n, k);
-  take_step<0, kWidth>(e, n, k);
-  if constexpr (kWidth > 1) take_step<1, kWidth>(e, n, k);
-  if constexpr (kWidth > 2) take_step<2, kWidth>(e, n, k);
-  if constexpr (kWidth > 3) take_step<3, kWidth>(e, n, k);
-  auto apply = [&](int64_t j, int64_t end) {
-    for (; end - j >= kColumns && end - j != kColumns + 1; j += kColumns) {
-      apply_panel<kColumns, kWidth>(e, n, k, j);
-    }
-    if constexpr (kColumns > 2) {
-      for (; end - j >= 2; j += 2) apply_panel<2, kWidth>(e, n, k, j);
-    }
-    for (; j < end; ++j) apply_panel<1, kWidth>(e, n, k, j);
-  };
-  apply(0, k);
-  apply(k + kWidth, n);
+  auto best = search(e, n, k);
+  best = take_step<0, kWidth>(e, n, k, best);
+  if constexpr (kWidth > 1) best = take_step<1, kWidth>(e, n, k, best);
+  if constexpr (kWidth > 2) best = take_step<2, kWidth>(e, n, k, best);
+  if constexpr (kWidth > 3) take_step<3, kWidth>(e, n, k, best);
+  apply_to_columns<kWidth>(e, n, k, 0, k);
+  apply_to_columns<kWidth>(e, n, k, k + kWidth, n);
   finish_panel<kWidth>(e, n, k);
 }
 
-// Where each real of a matrix goes in the tile.
+// A group of matrices, one after another at `a`, to the tile.
 template <class E>
-void place_reals(int64_t n, int32_t* to) {
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      for (int part = 0; part < E::P; ++part) {
-        *to++ = int32_t(j * E::kStride + (n - 1 - i) * E::kReals + part * E::W);
-      }
+JAXINV_INLINE void load_matrices(const typename E::R* a, int64_t n, typename E::R* tile) {
+  using Vector = typename E::Real;
+  constexpr int P = E::P, W = E::W;
+  const int64_t row = n * P, reals = n * row;
+  typename E::R* to = tile + (n - 1) * E::kReals;
+  auto vector = [&](int64_t c) {
+    typename Vector::Raw v[W];
+    JAXINV_UNROLL
+    for (int lane = 0; lane < W; ++lane) v[lane] = Vector::load(a + lane * reals + c).v;
+    transpose<W>(v);
+    JAXINV_UNROLL
+    for (int q = 0; q < W; ++q) {
+      Vector(v[q]).store(to + (c / P + q / P) * E::kStride + q % P * W);
+    }
+  };
+  auto one = [&](int64_t c) {
+    JAXINV_UNROLL
+    for (int lane = 0; lane < W; ++lane) {
+      to[c / P * E::kStride + c % P * W + lane] = a[lane * reals + c];
+    }
+  };
+  for (int64_t i = 0; i < n; ++i, a += row, to -= E::kReals) {
+    // A row shorter than a vector brings the beginning of the next along, to columns that nobody reads.
+    if (row < W && i + 1 < n) {
+      vector(0);
+    } else {
+      for_chunks<W>(row, vector, one);
     }
   }
 }
@@ -308,7 +359,6 @@ void place_reals(int64_t n, int32_t* to) {
 // Every step of every panel.
 template <class E>
 JAXINV_INLINE void take_panels(E& e, int64_t n, Ahead ahead) {
-  e.chosen = typename E::Index(typename E::I(0));
   for (int64_t i = 0; i < n; ++i) e.place[i] = typename E::Index(typename E::I(i));
   int64_t k = 0;
   for (; k + 4 <= n; k += 4) {
@@ -329,12 +379,10 @@ void inverse_panels(const InverseProblem& p, int64_t begin, int64_t end, void* s
   using I = typename E::I;
   constexpr int W = E::W;
   const int64_t n = p.n, reals = n * n * E::P;
-  int32_t places[kTileRows * kTileRows * E::P];
-  place_reals<E>(n, places);
   E& e = *static_cast<E*>(scratch);
   for (int64_t index = begin; index < end; index += W) {
     const R* a = group_in<S, W>(p.a, index, end, reals, e.staging);
-    load_lanes<R, W>(a, reals, e.tile, [&](int64_t real) { return places[real]; });
+    load_matrices<E>(a, n, e.tile);
     take_panels(e, n, Ahead(p, sizeof(R) * reals, index, W, n / kPanelWidth));
     const int64_t lanes = end - index < W ? end - index : W;
     if (p.info || p.mantissa) {

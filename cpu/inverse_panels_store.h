@@ -7,10 +7,10 @@
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
 
-template <class Pack, class R, int... l>
-JAXINV_INLINE Pack gather_pack(const R* const* from, int64_t offset,
-                               std::integer_sequence<int, l...>) {
-  return Pack{from[l][offset]...};
+template <class Pack, int... q>
+JAXINV_INLINE Pack gather_pack(const typename Pack::R* const* from, int64_t offset,
+                               std::integer_sequence<int, q...>) {
+  return typename Pack::Raw{from[q][offset]...};
 }
 
 // Writes the matrix of one lane, rows and columns in order. False where an entry is not finite.
@@ -21,33 +21,40 @@ JAXINV_INLINE bool store_lane(const E& e, int64_t n, int lane, typename E::R* ds
   constexpr int P = E::P, W = E::W;
   constexpr int kPack = sizeof(R) * W == 16 ? W : 4;  // reals stored at once
   constexpr int kNumbers = kPack / P;
-  using Pack = typename RawVector<R, kPack>::type;
+  using Pack = RVec<R, kPack>;
   const I* step = reinterpret_cast<const I*>(e.step) + lane;
   const I* offset = reinterpret_cast<const I*>(e.offset) + lane;
   const R* power = reinterpret_cast<const R*>(e.power) + lane;
-  Pack finite{};  // zeros times the entries
+  Pack zeros[2] = {Pack(0), Pack(0)};  // times the entries; one sum would keep the next waiting
   // One or two packs of every row, from the columns `first` and `second` on.
   auto store = [&](auto packs, int64_t first, int64_t second) {
     constexpr int kPacks = decltype(packs)::value;
     const R* from[kPacks][kPack];
     JAXINV_UNROLL
-    for (int q = 0; q < kPacks * kPack; ++q) {
-      const int64_t column = (q < kPack ? first : second - kNumbers) + q / P;
-      from[q / kPack][q % kPack] = e.tile + step[(n - 1 - column) * W] + q % P * W;
+    for (int q = 0; q < kPacks; ++q) {
+      const I* steps = step + (n - 1 - (q ? second : first)) * W;
+      JAXINV_UNROLL
+      for (int r = 0; r < kPack; ++r) from[q][r] = e.tile + steps[-(r / P) * W] + r % P * W;
     }
-    R* to = dst + first * P;
     const int64_t apart = (second - first) * P;
-    for (int64_t k = 0; k < n * W; k += W, to += n * P) {
-      const int64_t row = offset[k];
-      const Pack scale = power[k] - Pack{};  // no arithmetic
+    auto put = [&](int64_t k, R* to) {
+      const int64_t row = offset[k * W];
+      const Pack scale(power[k * W]);
       JAXINV_UNROLL
       for (int q = 0; q < kPacks; ++q) {
         const Pack x =
             gather_pack<Pack>(from[q], row, std::make_integer_sequence<int, kPack>{}) * scale;
-        finite += x * R(0);
-        __builtin_memcpy(to + q * apart, &x, sizeof x);
+        zeros[q] = add_zeros(x, zeros[q]);
+        x.store(to + q * apart);
       }
+    };
+    R* to = dst + first * P;
+    int64_t k = 0;
+    for (; k + 2 <= n; k += 2, to += 2 * n * P) {
+      put(k, to);
+      put(k + 1, to + n * P);
     }
+    if (k < n) put(k, to);
   };
   // Of the last columns again those left.
   int64_t c = 0;
@@ -55,10 +62,7 @@ JAXINV_INLINE bool store_lane(const E& e, int64_t n, int lane, typename E::R* ds
     store(std::integral_constant<int, 2>(), c, c + 2 * kNumbers > n ? n - kNumbers : c + kNumbers);
   }
   if (c < n) store(std::integral_constant<int, 1>(), n - kNumbers, 0);
-  R sum = 0;
-  JAXINV_UNROLL
-  for (int q = 0; q < kPack; ++q) sum += finite[q];
-  return sum == 0;
+  return all_set(zeros[0] + zeros[1] == Pack(0));
 }
 
 #ifdef __AVX2__

@@ -17,6 +17,12 @@ JAXINV_INLINE Raw shuffle(Raw a, Raw b, std::integer_sequence<int, kIndex...>) {
 #endif
 }
 
+// a with lane l of b.
+template <int l, class Raw, int... i>
+JAXINV_INLINE Raw take_lane(Raw a, Raw b, std::integer_sequence<int, i...>) {
+  return shuffle(a, b, std::integer_sequence<int, (i == l ? int(sizeof...(i)) : 0) + i...>{});
+}
+
 template <int distance, class Raw, int... i>
 JAXINV_INLINE Raw exchange_lanes(Raw x, std::integer_sequence<int, i...>) {
   return shuffle(x, x, std::integer_sequence<int, (i ^ distance)...>{});

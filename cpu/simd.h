@@ -111,6 +111,7 @@ struct CVec {
   }
   JAXINV_INLINE CVec operator*(Real b) const { return {re * b, im * b}; }
   JAXINV_INLINE CVec operator-() const { return {-re, -im}; }
+  JAXINV_INLINE CVec operator-(Real b) const { return {re - b, im}; }
   JAXINV_INLINE CVec opaque() const { return {re.opaque(), im.opaque()}; }
   JAXINV_INLINE static CVec load(const R* p) { return {Real::load(p), Real::load(p + W)}; }
   JAXINV_INLINE void store(R* p) const {
