@@ -26,6 +26,7 @@ def _printed(compiler, folder, kernel_set, flags, *emulator) -> set[str]:
     name, kernel_set, instructions = kernel_set
     flags = [
         "-DJAXINV_BLOCKS_FROM=141",
+        "-DJAXINV_INLINE=inline",  # not forced: half the time
         *("-ffp-contract=fast", "-fno-strict-aliasing", *instructions, *flags),
         *(f"-DJAXINV_NAMESPACE={name}", f"-DJAXINV_KERNEL_SET={kernel_set}"),
     ]
