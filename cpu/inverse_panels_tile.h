@@ -1,11 +1,44 @@
-// From the tile of cpu/inverse_panels.h to memory: rows and columns of each lane's matrix in their order, finite or
-// not.
+// Between memory and the tile of cpu/inverse_panels.h. On the way back rows and columns of each lane's matrix are put in
+// order, and it is told which are finite.
 #pragma once
 
 #include "cpu/lanes.h"
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
+
+// A group of matrices, one after another at `a`, to the tile.
+template <class E>
+JAXINV_INLINE void load_matrices(const typename E::R* a, int64_t n, typename E::R* tile) {
+  using Vector = typename E::Real;
+  constexpr int P = E::P, W = E::W;
+  const int64_t row = n * P, reals = n * row;
+  typename E::R* to = tile + (n - 1) * E::kReals;
+  auto vector = [&](int64_t c) {
+    typename Vector::Raw v[W];
+    JAXINV_UNROLL
+    for (int lane = 0; lane < W; ++lane) v[lane] = Vector::load(a + lane * reals + c).v;
+    transpose<W>(v);
+    JAXINV_UNROLL
+    for (int q = 0; q < W; ++q) {
+      Vector(v[q]).store(to + (c / P + q / P) * E::kStride + q % P * W);
+    }
+  };
+  auto one = [&](int64_t c) {
+    JAXINV_UNROLL
+    for (int lane = 0; lane < W; ++lane) {
+      to[c / P * E::kStride + c % P * W + lane] = a[lane * reals + c];
+    }
+  };
+  for (int64_t i = 0; i < n; ++i, a += row, to -= E::kReals) {
+    // A row shorter than a vector brings the beginning of the next along, to columns that nobody reads.
+    if (row < W && i + 1 < n) {
+      vector(0);
+    } else {
+      for_chunks<W>(row, vector, one);
+    }
+  }
+}
 
 template <class Pack, int... q>
 JAXINV_INLINE Pack gather_pack(const typename Pack::R* const* from, int64_t offset,
