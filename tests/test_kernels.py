@@ -1,15 +1,18 @@
 """The C++ core apart from JAX: built here with sanitisers, and with vectors wider than this machine's."""
 
 import concurrent.futures
+import functools
 import pathlib
 import platform
 import shutil
 
 import pytest
+from bochs import linux_kernel, run_in_bochs
 from conftest import missing
 from programs import build, build_and_run, find_compiler, run
 
 _X86 = platform.machine() in ("x86_64", "AMD64")
+_UNOPTIMISED = "-O0", "-DJAXINV_INLINE=inline"  # inlining not forced: half the time
 _SET = ("avx2", "kAvx2", ["-mavx2", "-mfma"]) if _X86 else ("neon", "kNeon", [])
 
 
@@ -21,12 +24,15 @@ def compiler() -> str:
     return name
 
 
-def _printed(compiler, folder, kernel_set, flags, *emulator) -> set[str]:
-    """What the test programs print, on one build of the kernels."""
+def _run(program) -> str:
+    return run(program, timeout=600)
+
+
+def _printed(compiler, folder, kernel_set, flags, runner=_run) -> set[str]:
+    """What the test programs print, on one build of the kernels; runner(program) runs one."""
     name, kernel_set, instructions = kernel_set
     flags = [
         "-DJAXINV_BLOCKS_FROM=141",
-        "-DJAXINV_INLINE=inline",  # not forced: half the time
         *("-ffp-contract=fast", "-fno-strict-aliasing", *instructions, *flags),
         *(f"-DJAXINV_NAMESPACE={name}", f"-DJAXINV_KERNEL_SET={kernel_set}"),
     ]
@@ -36,13 +42,13 @@ def _printed(compiler, folder, kernel_set, flags, *emulator) -> set[str]:
         for test in ("kernels_test", "systems_test", "structures_test")
     ]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        return set(pool.map(lambda program: run(*emulator, program, timeout=600), programs))
+        return set(pool.map(runner, programs))
 
 
 @pytest.mark.sanitisers
 def test_kernels_with_address_and_undefined_behaviour_sanitisers(compiler, tmp_path):
     """Unoptimised, like the next, and checks of addresses not inline: it compiles in much less time."""
-    flags = ["-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    flags = [*_UNOPTIMISED, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     if platform.system() == "Linux" and "clang" not in compiler:
         flags += ["--param", "asan-instrumentation-with-call-threshold=0"]
     assert _printed(compiler, tmp_path, _SET, flags) == {"0 failures\n"}
@@ -52,7 +58,8 @@ def test_kernels_with_address_and_undefined_behaviour_sanitisers(compiler, tmp_p
 @pytest.mark.parametrize("width", [pytest.param(16, marks=pytest.mark.slow), 64])
 def test_kernels_at_other_vector_widths(compiler, tmp_path, width):
     """The code of narrower and wider instruction sets, compiled for this one; SSE2 is the narrower in CI."""
-    assert _printed(compiler, tmp_path, _SET, ["-O0", f"-DJAXINV_VECTOR_BYTES={width}"]) == {"0 failures\n"}
+    flags = [*_UNOPTIMISED, f"-DJAXINV_VECTOR_BYTES={width}"]
+    assert _printed(compiler, tmp_path, _SET, flags) == {"0 failures\n"}
 
 
 @pytest.mark.slow
@@ -61,7 +68,21 @@ def test_neon_kernels_under_emulation(tmp_path):
     tools = "aarch64-linux-gnu-g++", "qemu-aarch64-static"
     if not all(map(shutil.which, tools)):
         missing("aarch64", f"{' or '.join(tools)} is not installed")
-    assert _printed(tools[0], tmp_path, ("neon", "kNeon", []), ["-static"], tools[1]) == {"0 failures\n"}
+    emulate = functools.partial(run, tools[1], timeout=600)
+    assert _printed(tools[0], tmp_path, ("neon", "kNeon", []), ["-static"], emulate) == {"0 failures\n"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _X86, reason="AVX-512 kernels are x86-64's")
+def test_avx512_kernels_under_emulation(tmp_path):
+    """As optimised as they ship; half an hour. tests/bochs.py says what it needs."""
+    compiler, kernel = find_compiler(), linux_kernel()
+    instructions = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"]
+    instructions += ["-mprefer-vector-width=512"]
+    emulate = functools.partial(run_in_bochs, compiler=compiler, kernel=kernel, timeout=3600)
+    flags = ["-O3", "-static"]
+    printed = _printed(compiler, tmp_path, ("avx512", "kAvx512", instructions), flags, emulate)
+    assert printed == {"0 failures\n"}
 
 
 @pytest.mark.sanitisers
