@@ -75,7 +75,7 @@ def test_neon_kernels_under_emulation(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not _X86, reason="AVX-512 kernels are x86-64's")
 def test_avx512_kernels_under_emulation(tmp_path):
-    """As optimised as they ship; half an hour. tests/bochs.py says what it needs."""
+    """As optimised as they ship; a quarter of an hour. tests/bochs.py says what it needs."""
     compiler, kernel = find_compiler(), linux_kernel()
     instructions = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"]
     instructions += ["-mprefer-vector-width=512"]
