@@ -12,7 +12,8 @@ from conftest import missing
 from programs import build, build_and_run, find_compiler, run
 
 _X86 = platform.machine() in ("x86_64", "AMD64")
-_UNOPTIMISED = "-O0", "-DJAXINV_INLINE=inline"  # inlining not forced: half the time
+_NOT_FORCED = "-DJAXINV_INLINE=inline"  # inlining: half the time
+_UNOPTIMISED = "-O0", _NOT_FORCED
 _SET = ("avx2", "kAvx2", ["-mavx2", "-mfma"]) if _X86 else ("neon", "kNeon", [])
 
 
@@ -69,14 +70,15 @@ def test_neon_kernels_under_emulation(tmp_path):
     if not all(map(shutil.which, tools)):
         missing("aarch64", f"{' or '.join(tools)} is not installed")
     emulate = functools.partial(run, tools[1], timeout=600)
-    assert _printed(tools[0], tmp_path, ("neon", "kNeon", []), ["-static"], emulate) == {"0 failures\n"}
+    flags = [_NOT_FORCED, "-static"]
+    assert _printed(tools[0], tmp_path, ("neon", "kNeon", []), flags, emulate) == {"0 failures\n"}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not _X86, reason="AVX-512 kernels are x86-64's")
 def test_avx512_kernels_under_emulation(tmp_path):
     """As optimised as they ship; a quarter of an hour. tests/bochs.py says what it needs."""
-    compiler, kernel = find_compiler(), linux_kernel()
+    compiler, kernel = find_compiler(), linux_kernel()  # whatever this processor has
     instructions = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"]
     instructions += ["-mprefer-vector-width=512"]
     emulate = functools.partial(run_in_bochs, compiler=compiler, kernel=kernel, timeout=3600)
