@@ -55,12 +55,27 @@ class Scratch {
   std::unique_ptr<void, void (*)(void*)> memory_;
 };
 
+// glibc gives the free end of its heap back to the system once that is twice the largest block that
+// it has mapped and freed (128 KB at first, 32 MB at most), so outputs of a few MB would fault their
+// pages in again every few calls. Freeing such a block, never touched, has it adapt at once
+// (decision 27); thresholds that the user has set stay.
+void keep_freed_memory() {
+#if defined(__GLIBC__)
+  [[maybe_unused]] static const bool kept = [] {
+    void* volatile block = std::malloc((32 << 20) - 8192);  // volatile: else the pair is left out
+    std::free(block);
+    return true;
+  }();
+#endif
+}
+
 // XLA allocates every output anew, and above 32 MB each call faults fresh pages; larger pages,
 // fewer faults. Only advice: errors do not matter.
-void advise_huge_pages(void* data, int64_t bytes) {
+void expect_output(void* data, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr uintptr_t kPage = 2 << 20;
-  if (bytes < int64_t(2 * kPage)) return;
+  if (bytes < int64_t(kPage)) return;
+  keep_freed_memory();
   uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage;
   uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / kPage * kPage;
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
@@ -125,7 +140,7 @@ void for_matrices(const ThreadPool& pool, int64_t n, int64_t batch, double flop,
 void launch(const InverseProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
   int64_t bytes = p.n * p.n * element_bytes(p.dtype);
-  if (p.x) advise_huge_pages(p.x, bytes * p.batch);
+  if (p.x) expect_output(p.x, bytes * p.batch);
   const KernelSet& kernels = kernel_set();
   const Algorithm chosen = algorithm(Backend::kCpu, Op::kInverse, p.n, p.dtype, p.structure);
   if (p.structure != Structure::kGeneral && chosen == Algorithm::kLanes) {
@@ -175,7 +190,7 @@ void launch(const InverseProblem& p, const Context& context) {
 void launch(const TripleProductProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
   int64_t bytes = p.n * p.n * element_bytes(p.dtype);
-  advise_huge_pages(p.y, bytes * p.batch);
+  expect_output(p.y, bytes * p.batch);
   const KernelSet& kernels = kernel_set();
   if (algorithm(Backend::kCpu, Op::kTripleProduct, p.n, p.dtype, Structure::kGeneral) ==
       Algorithm::kLanes) {
@@ -195,7 +210,7 @@ void launch(const TripleProductProblem& p, const Context& context) {
 void launch(const LuProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
   const int64_t bytes = p.n * p.n * element_bytes(p.dtype);
-  if (p.lu) advise_huge_pages(p.lu, bytes * p.batch);
+  if (p.lu) expect_output(p.lu, bytes * p.batch);
   const KernelSet& kernels = kernel_set();
   if (is_pos(p.structure) && !p.lu && p.n <= kLuLanesMax) {
     return launch(InverseProblem{p.dtype, p.structure, p.n, p.batch, p.a, nullptr, p.info,
@@ -218,7 +233,7 @@ void launch(const LuProblem& p, const Context& context) {
 
 void launch(const LuSolveProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0 || (p.columns == 0 && !p.info)) return;
-  advise_huge_pages(p.x, p.batch * p.n * p.columns * element_bytes(p.dtype));
+  expect_output(p.x, p.batch * p.n * p.columns * element_bytes(p.dtype));
   const KernelSet& kernels = kernel_set();
   // One for info where there are no columns.
   const int64_t parts = p.columns ? kernels.lu_solve_parts(p.dtype, p.n, p.columns) : 1;
@@ -240,7 +255,7 @@ void launch(const SolveProblem& p, const Context& context) {
                   context);
   }
   const int64_t element = element_bytes(p.dtype);
-  advise_huge_pages(p.x, p.batch * p.n * p.columns * element);
+  expect_output(p.x, p.batch * p.n * p.columns * element);
   const KernelSet& kernels = kernel_set();
   const double flop = 2 * cube(p.n) / 3 + 2.0 * p.n * p.n * p.columns;
   if (p.structure != Structure::kGeneral) {
@@ -258,7 +273,7 @@ void launch(const SolveProblem& p, const Context& context) {
 }
 
 void launch(const CopyProblem& p, const Context& context) {
-  advise_huge_pages(p.dst, p.bytes);
+  expect_output(p.dst, p.bytes);
   for_blocks(context.pool, p.bytes, 1, 1, 1, 0, [&](int64_t begin, int64_t end, void*) {
     std::memcpy(static_cast<char*>(p.dst) + begin, static_cast<const char*>(p.src) + begin,
                 end - begin);

@@ -1,6 +1,7 @@
 """The compiled module absent, of another version, or newer than jaxlib: import works and says why."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -154,3 +155,28 @@ def test_device_that_is_too_old_is_served_by_the_portable_path(monkeypatch):
     plan = _native.plan("cuda", "inverse", 3, "float32")
     assert not plan["native"]
     assert plan["reason"] == "device 0 is too old; with kernels: cuda/inverse_thread, n <= 8"
+
+
+_MAPPED = textwrap.dedent("""
+    import ctypes, jax, jaxinv
+    from jax import numpy as jnp
+
+    class Info(ctypes.Structure):
+        _fields_ = [(f, ctypes.c_size_t) for f in ("arena", "ordblks", "smblks", "hblks", *"rested")]
+
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = Info
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    jaxinv.inv(jnp.broadcast_to(jnp.eye(16), (2048, 16, 16))).block_until_ready()
+    before = libc.mallinfo2().hblks
+    libc.malloc(31 << 20)
+    print(libc.mallinfo2().hblks - before)
+""")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what other allocators do is not known")
+@pytest.mark.parametrize("own", [{}, {"MALLOC_MMAP_THRESHOLD_": "1000000"}], ids=["default", "set by user"])
+def test_glibc_keeps_the_memory_of_outputs(native, own):
+    # A block that it takes from its heap, not from the system, and so gives back to its heap.
+    done = _run(_MAPPED, **own)
+    assert done.stdout == ("1\n" if own else "0\n"), done.stderr
