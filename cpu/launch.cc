@@ -72,16 +72,15 @@ void keep_freed_memory() {
 // XLA allocates every output anew, and above 32 MB each call faults fresh pages; larger pages,
 // fewer faults. Only advice: errors do not matter.
 void expect_output(void* data, int64_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr uintptr_t kPage = 2 << 20;
-  if (bytes < int64_t(kPage)) return;
+  constexpr int64_t kPage = 2 << 20;
+  if (bytes < kPage) return;
   keep_freed_memory();
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
   uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage;
   uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / kPage * kPage;
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #else
   (void)data;
-  (void)bytes;
 #endif
 }
 
