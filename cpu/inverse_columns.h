@@ -295,20 +295,31 @@ void inverse_columns_of(const InverseProblem& p, int64_t begin, int64_t end, voi
   }
 }
 
+// Above, columns go in wide vectors wherever they end.
+template <class R>
+constexpr int64_t kNarrowColumnsMax = 448 / int(sizeof(R));
+
 // f(E{}) with the elimination for n.
 template <class S, int kVectors = 1, class F>
 JAXINV_INLINE auto with_columns(int64_t n, F&& f) {
   using R = typename Storage<S>::R;
   constexpr int W = kVectorBytes / int(sizeof(R)), P = Storage<S>::kParts;
-  using V = Value<R, W, P>;
+  constexpr int kNarrow = kNarrowBytes / int(sizeof(R));
   constexpr bool kShort =
-      P == 1 && kVectors <= kShortVectorsMax && (kVectors - 1) * W < kShortColumnsMax;
+      P == 1 && kVectors <= kShortVectorsMax && (kVectors - 1) * kNarrow < kShortColumnsMax;
   if constexpr (!kShort) {
-    return f(Columns<V>());
+    if constexpr (P == 1 && kNarrow < W) {
+      // Where half of the last wide vector would be empty.
+      const int64_t rest = n % W;
+      if (n <= kNarrowColumnsMax<R> && rest > 0 && rest <= kNarrow) {
+        return f(Columns<Value<R, kNarrow, P>>());
+      }
+    }
+    return f(Columns<Value<R, W, P>>());
   } else {
-    if constexpr (kVectors * W > inverse_lanes_max(kDType<S>)) {
-      if (n > (kVectors - 1) * W && n <= kVectors * W && n <= kShortColumnsMax) {
-        return f(ShortColumns<V, kVectors>());
+    if constexpr (kVectors * kNarrow > inverse_lanes_max(kDType<S>)) {
+      if (n > (kVectors - 1) * kNarrow && n <= kVectors * kNarrow && n <= kShortColumnsMax) {
+        return f(ShortColumns<Value<R, kNarrow, P>, kVectors>());
       }
     }
     return with_columns<S, kVectors + 1>(n, f);

@@ -208,7 +208,11 @@ __attribute__((noinline)) void invert_by_rows(const InverseProblem& p, int64_t i
 template <class S, int N>
 void inverse_looped(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
   using R = typename Storage<S>::R;
-  constexpr int P = Storage<S>::kParts, W = kVectorBytes / int(sizeof(R)), kReals = N * N * P;
+  constexpr int P = Storage<S>::kParts, kReals = N * N * P;
+  // Rows that do not fill a wide vector, nor half of it, go to narrow ones.
+  constexpr int kRow = N * P * int(sizeof(R));
+  constexpr bool kNarrow = kRow > kNarrowBytes && kRow < kVectorBytes;
+  constexpr int W = (kNarrow ? kNarrowBytes : kVectorBytes) / int(sizeof(R));
   using V = Value<R, W, P>;
   using E = LoopedElimination<V, N>;
   using Index = typename E::Index;

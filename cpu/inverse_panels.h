@@ -165,7 +165,7 @@ JAXINV_INLINE typename E::Index usual_lanes(const E& e, int64_t n) {
 template <class S>
 using PanelEliminationOf =
     PanelElimination<Value<typename Storage<S>::R,
-                           kVectorBytes / int(sizeof(typename Storage<S>::R)), Storage<S>::kParts>>;
+                           kNarrowBytes / int(sizeof(typename Storage<S>::R)), Storage<S>::kParts>>;
 
 // Columns that all steps of a panel are applied to at once: as many as registers hold multiples of.
 #if defined(__FMA__) || defined(__aarch64__)

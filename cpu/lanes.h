@@ -22,6 +22,9 @@ constexpr int kVectorBytes = 32;
 constexpr int kVectorBytes = 16;
 #endif
 
+// Of kernels that move single lanes, which takes as long for each, however many go in a vector.
+constexpr int kNarrowBytes = kVectorBytes < 32 ? kVectorBytes : 32;
+
 // Vector registers there are: the size of a register tile.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kRegisters = 32;

@@ -334,8 +334,21 @@ JAXINV_INLINE IVec<I, W> larger(IVec<I, W> a, IVec<I, W> b) {
   return typename IVec<I, W>::Raw(a.v > b.v ? a.v : b.v);
 }
 
+// a where it is larger; b where one of them is NaN.
 template <class R, int W>
 JAXINV_INLINE RVec<R, W> larger(RVec<R, W> a, RVec<R, W> b) {
+#ifdef __AVX512F__
+  // Where compares give masks GCC does not see that it is one instruction, and these stand in chains.
+  if constexpr (sizeof a.v >= 32) {
+    typename RVec<R, W>::Raw x;
+    if constexpr (sizeof(R) == 4) {
+      asm("vmaxps %2, %1, %0" : "=v"(x) : "v"(a.v), "vm"(b.v));
+    } else {
+      asm("vmaxpd %2, %1, %0" : "=v"(x) : "v"(a.v), "vm"(b.v));
+    }
+    return x;
+  }
+#endif
   return typename RVec<R, W>::Raw(a.v > b.v ? a.v : b.v);
 }
 
