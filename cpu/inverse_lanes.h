@@ -17,16 +17,18 @@ template <class S>
 constexpr int kUnrolledMax = Storage<S>::kParts == 2                ? 4
                              : sizeof(S) == 4 && kVectorBytes >= 32 ? 7
                                                                     : 5;
-// Above, panels take fewer cycles: sooner where there is no instruction for a select, later with 32 registers, which
-// hold the columns of doubles.
+// Above, panels take fewer cycles: sooner where there is no instruction for a select, later where 32 registers hold
+// columns.
 #if defined(__SSE2__) && !defined(__AVX__)
 template <class S>
 constexpr int kLoopedMax = sizeof(typename Storage<S>::R) == 4 ? 8 : 7;
 #else
 template <class S>
 constexpr int kLoopedMax = Storage<S>::kParts == 2 ? (sizeof(typename Storage<S>::R) == 4 ? 10 : 8)
-                           : sizeof(S) == 4 || (sizeof(S) == 8 && kVectorBytes == 64) ? 13
-                                                                                      : 10;
+                           : kIsHalf<S>            ? 10
+                           : kVectorBytes == 64    ? 16
+                           : sizeof(S) == 4        ? 13
+                                                   : 10;
 #endif
 
 // Bytes of scratch for one worker.

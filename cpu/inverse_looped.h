@@ -209,9 +209,9 @@ template <class S, int N>
 void inverse_looped(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
   using R = typename Storage<S>::R;
   constexpr int P = Storage<S>::kParts, kReals = N * N * P;
-  // Rows that do not fill a wide vector, nor half of it, go to narrow ones.
+  // Rows that do not fill a wide vector, nor half of it, go to narrow ones, as long as rows are much of the work.
   constexpr int kRow = N * P * int(sizeof(R));
-  constexpr bool kNarrow = kRow > kNarrowBytes && kRow < kVectorBytes;
+  constexpr bool kNarrow = kRow > kNarrowBytes && kRow < kVectorBytes && N < 14;
   constexpr int W = (kNarrow ? kNarrowBytes : kVectorBytes) / int(sizeof(R));
   using V = Value<R, W, P>;
   using E = LoopedElimination<V, N>;
