@@ -209,7 +209,7 @@ template <class S, int N>
 void inverse_looped(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
   using R = typename Storage<S>::R;
   constexpr int P = Storage<S>::kParts, kReals = N * N * P;
-  // Rows that do not fill a wide vector, nor half of it, go to narrow ones, as long as rows are much of the work.
+  // Rows that do not fill a wide vector, nor half of it, go to narrow ones; from n = 14 on that is slower.
   constexpr int kRow = N * P * int(sizeof(R));
   constexpr bool kNarrow = kRow > kNarrowBytes && kRow < kVectorBytes && N < 14;
   constexpr int W = (kNarrow ? kNarrowBytes : kVectorBytes) / int(sizeof(R));

@@ -22,7 +22,7 @@ constexpr int kVectorBytes = 32;
 constexpr int kVectorBytes = 16;
 #endif
 
-// Of kernels that move single lanes, which takes as long for each, however many go in a vector.
+// Of kernels that move single lanes, or that would leave much of a wide vector empty (decision 28).
 constexpr int kNarrowBytes = kVectorBytes < 32 ? kVectorBytes : 32;
 
 // Vector registers there are: the size of a register tile.
