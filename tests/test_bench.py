@@ -1,6 +1,7 @@
 """The benchmark: what it measures, what it writes, how it treats peers that hang, and what it compares."""
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from jaxinv.__main__ import main
-from jaxinv._cli.bench import compare, document, options, peers, plot, report, suite, workers
+from jaxinv._cli.bench import compare, document, options, peers, plot, report, suite, worker, workers
 from jaxinv._cli.bench.suite import Case
 from jaxinv._cli.bench.workers import Cell
 from jaxinv._cli.output import PlainOutput
@@ -31,7 +32,7 @@ for line, deed in zip(sys.stdin, sys.argv[1]):
     if deed == "e":
         answer = {"error": "LinAlgError: singular"}
     else:
-        answer = {"seconds": 1.0} if "case" in json.loads(line) else {"seconds": [1.0], "cpu": 1, "wall": 0.5}
+        answer = {"peak": None} if "case" in json.loads(line) else {"seconds": [1.0], "cpu": 1, "wall": 0.5}
     print(json.dumps(answer), flush=True)
 """
 
@@ -229,6 +230,18 @@ def test_larger_batches_are_skipped_after_a_timeout(portable, deeds, tmp_path, c
     assert "jaxinv: timeout at inv, n = 3, float32, 1 MB: no answer within 0.5 s" in capsys.readouterr().out
 
 
+def test_slow_first_calls_do_not_shorten_a_turn(monkeypatch):
+    """As calls into fresh memory are: a turn of as few as fitted at their pace measured nothing."""
+    monkeypatch.setattr(worker, "make", lambda *_: lambda: time.sleep(0.04 if next(calls) < 4 else 0.002))
+    calls = itertools.count()
+    call, seconds, _ = worker._prepare("numpy", _CASE)
+    assert seconds > 0.03
+    turn = worker._repeat(call, runs=1)
+    assert len(turn["seconds"]) > 5 and turn["wall"] >= worker._TURN_SECONDS
+    monkeypatch.setattr(worker, "_MOST_REPETITIONS", 3)
+    assert len(worker._repeat(call, runs=1)["seconds"]) == 3
+
+
 def test_ctrl_c_ends_the_workers(deeds):
     deeds(jnp="s")
     with pytest.raises(KeyboardInterrupt), workers.running(["jnp"], portable=False) as started:
@@ -237,11 +250,11 @@ def test_ctrl_c_ends_the_workers(deeds):
 
 
 def test_a_worker_ends_with_its_input(monkeypatch):
-    worker = workers.Worker("numpy", portable=False)
-    worker.wait_until_ready()
-    worker._process.stdin.close()
-    assert worker._process.wait(timeout=10) == 0
-    worker._reader.join()
+    started = workers.Worker("numpy", portable=False)
+    started.wait_until_ready()
+    started._process.stdin.close()
+    assert started._process.wait(timeout=10) == 0
+    started._reader.join()
 
 
 def run_of(**milliseconds):

@@ -1,7 +1,7 @@
 """A process of one peer: `python -m jaxinv._cli.bench.worker PEER [--portable]`.
 
-Reads requests as lines of JSON and answers each by a line: {"case": ...} makes a call ready and answers with
-the time of one, {"repetitions": ...} with the time of each. Ends when its standard input does.
+Reads requests as lines of JSON and answers each by a line: {"case": ...} makes a call ready, {"turn": ...}
+repeats it for a while and answers with the time of each. Ends when its standard input does.
 """
 
 import contextlib
@@ -24,6 +24,8 @@ _SEED = 20261121
 # Until a scheduler that packs threads of idle processes onto one processor has spread them again.
 _WARM_UP_SECONDS = 0.05
 _LONG_SECONDS = 0.5  # a call that long needs none
+_TURN_SECONDS = 0.07
+_MOST_REPETITIONS = 1000
 
 
 def _read(requests: queue.SimpleQueue) -> None:
@@ -76,10 +78,12 @@ def _warm_up(call) -> float:
     return fastest
 
 
-def _repeat(call, repetitions: int, runs: int) -> dict:
+def _repeat(call, runs: int) -> dict:
+    """The time of each call of a turn. How long earlier calls took tells nothing: fresh memory is slow."""
     seconds = []
     wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(repetitions):
+    end = wall + _TURN_SECONDS
+    while not seconds or (time.perf_counter() < end and len(seconds) < _MOST_REPETITIONS):
         begin = time.perf_counter()
         call()
         seconds.append((time.perf_counter() - begin) / runs)
@@ -107,11 +111,11 @@ def main(peer: str, portable: bool) -> None:
                 call = None  # frees the arrays of the last one first
                 case = Case(**request["case"])
                 call, seconds, peak = _prepare(peer, case)
-                answer({"seconds": seconds, "peak": peak})
+                answer({"peak": peak})
             else:
                 if seconds < _LONG_SECONDS:
                     _warm_up(call)
-                answer(_repeat(call, request["repetitions"], runs_of(case)))
+                answer(_repeat(call, runs_of(case)))
         except Exception as error:  # whatever a peer raises is its result
             answer({"error": f"{type(error).__name__}: {error}"})
 

@@ -20,8 +20,6 @@ from jaxinv._cli.bench.peers import PEERS, YARDSTICKS
 from jaxinv._cli.bench.suite import Case
 
 _START_SECONDS = 120.0
-_TURN_SECONDS = 0.07
-_MOST_REPETITIONS = 1000
 # Threads of a BLAS or of OpenMP spin for a while after their last call.
 _PAUSE_SECONDS = 0.03
 
@@ -171,7 +169,6 @@ def measure(case: Case, workers: Sequence[Worker], rounds: int, timeout: float) 
     """The cell of each worker, by `rounds` turns of each, fewer where they have taken `timeout` seconds."""
     cells: dict[str, Cell] = {}
     turns: dict[Worker, list[dict]] = {}
-    repetitions: dict[Worker, int] = {}
     peaks: dict[Worker, int | None] = {}
 
     def ask(worker: Worker, request: dict) -> dict | None:
@@ -184,8 +181,6 @@ def measure(case: Case, workers: Sequence[Worker], rounds: int, timeout: float) 
     for worker in workers:
         answer = ask(worker, {"case": dataclasses.asdict(case)})
         if answer is not None:
-            fitting = round(_TURN_SECONDS / max(answer["seconds"], 1e-9))
-            repetitions[worker] = min(max(1, fitting), _MOST_REPETITIONS)
             turns[worker] = []
             peaks[worker] = answer.get("peak") if case.suite == "loss" else None
     for _ in range(rounds):
@@ -193,7 +188,7 @@ def measure(case: Case, workers: Sequence[Worker], rounds: int, timeout: float) 
             if worker.peer in cells or sum(turn["wall"] for turn in done) > timeout:
                 continue
             time.sleep(_PAUSE_SECONDS)
-            answer = ask(worker, {"repetitions": repetitions[worker]})
+            answer = ask(worker, {"turn": len(done)})
             if answer is not None:
                 done.append(answer)
     for worker, done in turns.items():
