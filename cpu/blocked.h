@@ -4,6 +4,7 @@
 
 #include "cpu/lanes.h"
 #include "cpu/range.h"
+#include "cpu/share.h"
 
 #ifndef JAXINV_BLOCKS_FROM  // tests bring it down
 #define JAXINV_BLOCKS_FROM 640
@@ -39,9 +40,10 @@ struct Blocked {
   R* panel;         // panel_width columns of `rows` numbers, column-major, in the same blocks
   R* factors;  // block_width such columns: c holds what step c subtracts of its pivot row in each row
   R* lower;    // block_width × block_width: the factors among the pivot rows of earlier steps
+  R* scales;        // two numbers a step: pivot row ← (pivot row · power of two) · reciprocal
+  R* others;        // another three of these: the next block's, while this one is applied
   R* multiple;      // the pivot row of a step, scaled, inside the panel
   R* pivots;        // n numbers
-  R* scales;        // two numbers a step: pivot row ← (pivot row · power of two) · reciprocal
   R* packed;        // blocks of several panels: the factors by register tiles, step after step
   R* pivot_rows;    // the same: the pivot rows by column tiles, each at its own step
   int64_t* swap;    // row swapped in at each step
@@ -65,7 +67,7 @@ struct Blocked {
   size_t reals() const {
     const bool blocks = block_width > panel_width;
     return P * (tiles * kTileRows * columns + panel_width * (rows + 1) +
-                block_width * (rows + block_width + 2) + round_up(n, 2) +
+                2 * block_width * (rows + block_width + 2) + round_up(n, 2) +
                 (blocks ? block_width * (tiles * kTileRows + columns) : 0));
   }
   size_t bytes() const { return reals() * sizeof(R) + 2 * n * sizeof(int64_t); }
@@ -73,14 +75,25 @@ struct Blocked {
     a = static_cast<R*>(scratch);
     panel = a + P * tiles * kTileRows * columns;
     factors = panel + P * rows * panel_width;
-    packed = factors + P * rows * block_width;
+    lower = factors + P * rows * block_width;
+    scales = lower + P * block_width * block_width;
+    others = scales + 2 * P * block_width;
+    packed = others + (others - factors);
     pivot_rows = packed + (block_width > panel_width ? P * tiles * kTileRows * block_width : 0);
-    lower = pivot_rows + (block_width > panel_width ? P * columns * block_width : 0);
-    multiple = lower + P * block_width * block_width;
-    scales = multiple + P * panel_width;
-    pivots = scales + 2 * P * block_width;
+    multiple = pivot_rows + (block_width > panel_width ? P * columns * block_width : 0);
+    pivots = multiple + P * panel_width;
     swap = reinterpret_cast<int64_t*>(pivots + P * round_up(n, 2));
     origin = swap + n;
+  }
+  // The same with the other factors.
+  Blocked beside() const {
+    Blocked b = *this;
+    const ptrdiff_t offset = others - factors;
+    b.others = factors;
+    b.factors += offset;
+    b.lower += offset;
+    b.scales += offset;
+    return b;
   }
   // Where number i of a blocked row or column starts (its real part; the imaginary part W further).
   static int64_t at(int64_t i) { return P == 1 ? i : i / W * W * P + i % W; }
@@ -172,25 +185,33 @@ void move_panel(B& b, int64_t k, int64_t width, int64_t first = 0) {
   }
 }
 
-// Writes the inverse, columns put back in order and the power of two taken back. In the order of
-// the output: scattered stores cost several times what scattered loads do.
+// One row of the inverse, column j from place[j]. In the order of the output: scattered stores cost several times
+// what scattered loads do.
 template <class S, class B>
-void store_matrix(B& b, typename B::R unscale, S* dst) {
-  int64_t* place = b.swap;  // its work is done
-  for (int64_t k = 0; k < b.n; ++k) place[b.origin[k]] = B::at(k);
-  for (int64_t i = 0; i < b.n; ++i) {
-    const typename B::R* row = b.a + i * b.columns * B::P;
-    for (int64_t j = 0; j < b.n; ++j, ++dst) {
-      typename B::R x = row[place[j]] * unscale;
-      if constexpr (B::P == 2) {
-        *dst = {x, row[place[j] + B::W] * unscale};
-      } else if constexpr (kIsHalf<S>) {
-        from_float(x, *dst);
-      } else {
-        *dst = x;
-      }
+void store_row(const typename B::R* row, const int64_t* place, int64_t n, typename B::R unscale,
+               S* dst) {
+  for (int64_t j = 0; j < n; ++j) {
+    const typename B::R x = row[place[j]] * unscale;
+    if constexpr (B::P == 2) {
+      dst[j] = {x, row[place[j] + B::W] * unscale};
+    } else if constexpr (kIsHalf<S>) {
+      from_float(x, dst[j]);
+    } else {
+      dst[j] = x;
     }
   }
+}
+
+// Writes the inverse, columns put back in order and the power of two taken back.
+template <class S, class B>
+void store_matrix(B& b, typename B::R unscale, S* dst, const cpu::Team* team) {
+  int64_t* place = b.swap;  // its work is done
+  for (int64_t k = 0; k < b.n; ++k) place[b.origin[k]] = B::at(k);
+  share(b.n, team ? 32 : b.n, team, [&](int64_t i, int64_t last) {
+    for (; i < last; ++i) {
+      store_row<S, B>(b.a + i * b.columns * B::P, place, b.n, unscale, dst + i * b.n);
+    }
+  });
 }
 
 }  // namespace JAXINV_NAMESPACE

@@ -4,6 +4,7 @@
 
 #include "cpu/blocked_panel.h"
 #include "cpu/blocked_update.h"
+#include "cpu/share.h"
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
@@ -18,11 +19,9 @@ B panel_of(const B& b, int64_t first) {
   return panel;
 }
 
-// Eliminates the panels of the block of columns k … k + width − 1, each applied to columns begin … end − 1. Returns
-// the first bad step or 0.
+// Eliminates the block of columns k … k + width − 1, one panel or several. Returns the first bad step or 0.
 template <class B>
-int64_t eliminate_block(const B& b, int64_t k, int64_t width, int64_t begin, int64_t end,
-                        const cpu::Team* team) {
+int64_t eliminate_block(const B& b, int64_t k, int64_t width, const cpu::Team* team) {
   for (int64_t first = 0; first < width; first += b.panel_width) {
     B panel = panel_of(b, first);
     const int64_t start = k + first, rest = width - first;
@@ -34,7 +33,9 @@ int64_t eliminate_block(const B& b, int64_t k, int64_t width, int64_t begin, int
       if (b.swap[step] != step) swap_panel_rows(b, b.factors, first, step, b.swap[step]);
     }
     split_factors(panel, start, 0, own, 0, own);
-    update_outside(panel, start, own, begin, end, team);
+    const ColumnTiles<B> tiles(start, own, k, k + width);
+    share(tiles.count, team ? 1 : tiles.count, team,
+          [&](int64_t t, int64_t last) { update_by_panel(panel, start, own, tiles, t, last); });
     move_panel<true>(panel, start, own);
   }
   return 0;
@@ -70,33 +71,70 @@ void update_row_tiles(const B& b, int64_t width, int64_t begin, int64_t end,
   }
 }
 
-// Applies the steps of a block to all columns outside it. Row tiles in turn for a few column tiles: what the
-// second-level cache holds of the factors, and the first-level one of the pivot rows, is used by all of them.
+constexpr int kRowStrip =
+    144;  // of so many rows the second-level cache holds the factors of a block
+
+// Makes the factors of several panels ready for update_by_block.
 template <class B>
-void update_by_block(const B& b, int64_t k, int64_t width, const cpu::Team* team) {
-  constexpr int kRows = B::kTileRows, kReals = B::kTileColumns * B::P;
-  constexpr int64_t kRowTiles = 144 / kRows, kColumnTiles = 8;
-  const ColumnTiles<B> tiles(k, width, 0, b.n);
-  if (!tiles.count) return;
+void pack_block(const B& b, int64_t k, int64_t width, const cpu::Team* team) {
   for (int64_t first = b.panel_width; first < width; first += b.panel_width) {
     const int64_t end = first + b.panel_width;
     split_factors(b, k, 0, first, first, end < width ? end : width);
   }
-  share(b.tiles, kRowTiles, team, [&](int64_t tile, int64_t last) {
+  share(b.tiles, kRowStrip / B::kTileRows, team, [&](int64_t tile, int64_t last) {
     for (; tile < last; ++tile) pack_factors(b, width, tile);
   });
-  share(tiles.count, kColumnTiles, team, [&](int64_t first, int64_t last) {
-    auto pivot_rows = [&](int64_t t) { return b.pivot_rows + t * width * kReals; };
+}
+
+// Applies a block of several panels to the column tiles first … last − 1 of `tiles`, a strip of rows at a time: what
+// the second-level cache holds of the factors, and the first-level one of the pivot rows, is used by all of them.
+template <class B>
+void update_by_block(const B& b, int64_t k, int64_t width, const ColumnTiles<B>& tiles,
+                     int64_t first, int64_t last) {
+  constexpr int64_t kStrip = kRowStrip / B::kTileRows;
+  auto pivot_rows = [&](int64_t t) { return b.pivot_rows + tiles.column(t) * width * B::P; };
+  for (int64_t t = first; t < last; ++t) {
+    take_pivot_rows(b, k, width, b.a + tiles.column(t) * B::P, pivot_rows(t));
+  }
+  for (int64_t begin = 0; begin < b.tiles; begin += kStrip) {
+    const int64_t end = begin + kStrip < b.tiles ? begin + kStrip : b.tiles;
     for (int64_t t = first; t < last; ++t) {
-      take_pivot_rows(b, k, width, b.a + tiles.column(t) * B::P, pivot_rows(t));
+      update_row_tiles(b, width, begin, end, pivot_rows(t), b.a + tiles.column(t) * B::P);
     }
-    for (int64_t begin = 0; begin < b.tiles; begin += kRowTiles) {
-      const int64_t end = begin + kRowTiles < b.tiles ? begin + kRowTiles : b.tiles;
-      for (int64_t t = first; t < last; ++t) {
-        update_row_tiles(b, width, begin, end, pivot_rows(t), b.a + tiles.column(t) * B::P);
-      }
+  }
+}
+
+// Applies the block of columns k … to all columns outside it, and eliminates the next one. Returns the first bad
+// step of that or 0. A small team sees to the next block first, beside the other columns: its panels are the work of
+// one thread. In a large one that thread would come last.
+template <class B>
+int64_t update_and_go_on(B& b, int64_t k, int64_t width, const cpu::Team* team) {
+  const bool blocks = b.block_width > b.panel_width;
+  if (blocks) pack_block(b, k, width, team);
+  auto update = [&](const ColumnTiles<B>& tiles, int64_t first, int64_t last) {
+    blocks ? update_by_block(b, k, width, tiles, first, last)
+           : update_by_panel(b, k, width, tiles, first, last);
+  };
+  const int64_t start = k + width, rest = b.n - start;
+  const int64_t own = rest < b.block_width ? rest : b.block_width;
+  const bool ahead = own && team && team->threads * 5 * b.block_width <= 2 * b.n;
+  const ColumnTiles<B> others(k, ahead ? width + own : width, 0, b.n);
+  const int64_t group = team ? 2 : 8;
+  const B next = ahead ? b.beside() : b;
+  int64_t info = 0;
+  share(ahead + (others.count + group - 1) / group, 1, team, [&](int64_t task, int64_t) {
+    if (ahead && task == 0) {
+      const ColumnTiles<B> tiles(k, width, k, start + own);
+      update(tiles, 0, tiles.count);
+      info = eliminate_block(next, start, own, nullptr);
+      return;
     }
+    const int64_t first = (task - ahead) * group, last = first + group;
+    update(others, first, last < others.count ? last : others.count);
   });
+  if (own && !ahead) info = eliminate_block(next, start, own, team);
+  b = next;
+  return info;
 }
 
 }  // namespace JAXINV_NAMESPACE

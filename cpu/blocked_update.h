@@ -3,7 +3,6 @@
 #pragma once
 
 #include "cpu/blocked.h"
-#include "cpu/kernel_set.h"
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
@@ -163,43 +162,21 @@ struct ColumnTiles {
   int64_t column(int64_t t) const { return begin + t * B::kTileColumns + (t < before ? 0 : width); }
 };
 
-// body(first, last) for all of `count` in parts of `size`, shared by the team where there is one.
-template <class Body>
-void share(int64_t count, int64_t size, const cpu::Team* team, const Body& body) {
-  struct Job {
-    const Body& body;
-    int64_t count, size;
-  } job{body, count, size};
-  auto run = [](void* arg, int64_t task) {
-    const Job& job = *static_cast<Job*>(arg);
-    const int64_t first = task * job.size, rest = job.count - first;
-    job.body(first, first + (job.size < rest ? job.size : rest));
-  };
-  const int64_t tasks = (count + size - 1) / size;
-  if (team) return team->run(team->self, tasks, run, &job);
-  for (int64_t task = 0; task < tasks; ++task) run(&job, task);
-}
-
-// Applies the panel of columns k … to columns begin … end − 1 outside it: the pivot rows of each column tile, then
+// Applies a panel of columns k … to the column tiles first … last − 1 of `tiles`: the pivot rows of each, then
 // tile ← tile − factors · (pivot rows).
 template <class B>
-void update_outside(const B& b, int64_t k, int64_t width, int64_t begin, int64_t end,
-                    const cpu::Team* team) {
-  const ColumnTiles<B> tiles(k, width, begin, end);
-  if (!tiles.count) return;
-  share(tiles.count, team ? (tiles.count + 7) / 8 : tiles.count, team,
-        [&](int64_t t, int64_t last) {
-          alignas(64) typename B::R pivot_rows[B::kPanelMax * B::kTileColumns * B::P];
-          for (; t < last; ++t) {
-            typename B::R* tile = b.a + tiles.column(t) * B::P;
-            take_pivot_rows(b, k, width, tile, pivot_rows);
-            int64_t i = 0;
-            for (; i + B::kTileRows <= b.n; i += B::kTileRows) {
-              update_tile<B::kTileRows>(b, width, i, pivot_rows, tile);
-            }
-            update_last_rows<B::kTileRows - 1>(b, width, i, pivot_rows, tile);
-          }
-        });
+void update_by_panel(const B& b, int64_t k, int64_t width, const ColumnTiles<B>& tiles,
+                     int64_t first, int64_t last) {
+  alignas(64) typename B::R pivot_rows[B::kPanelMax * B::kTileColumns * B::P];
+  for (int64_t t = first; t < last; ++t) {
+    typename B::R* tile = b.a + tiles.column(t) * B::P;
+    take_pivot_rows(b, k, width, tile, pivot_rows);
+    int64_t i = 0;
+    for (; i + B::kTileRows <= b.n; i += B::kTileRows) {
+      update_tile<B::kTileRows>(b, width, i, pivot_rows, tile);
+    }
+    update_last_rows<B::kTileRows - 1>(b, width, i, pivot_rows, tile);
+  }
 }
 
 }  // namespace JAXINV_NAMESPACE

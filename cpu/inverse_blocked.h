@@ -3,7 +3,7 @@
 // with the multipliers of each single step (docs/adr/0002). Threads may share column tiles: same bits.
 // Lanes: consecutive columns of one row; in a panel, consecutive rows of one column.
 // n: any. dtypes: all; half types are computed in float32, complex in planar form.
-// Memory: a copy of the matrix padded to whole vectors, two panels.
+// Memory: a copy of the matrix padded to whole vectors, a panel, the factors of two blocks.
 #pragma once
 
 #include "cpu/blocked_block.h"
@@ -27,19 +27,17 @@ void inverse_blocked(const InverseProblem& p, int64_t index, void* scratch, cons
     for (int64_t i = 0; i < b.rows * b.columns * B::P; ++i) b.a[i] *= scale;
   }
   for (int64_t i = 0; i < n; ++i) b.origin[i] = i;
-  int64_t info = 0;
-  const bool blocks = b.block_width > b.panel_width;
-  for (int64_t k = 0; k < n && !info; k += b.block_width) {
-    const int64_t width = n - k < b.block_width ? n - k : b.block_width;
-    info = eliminate_block(b, k, width, blocks ? k : 0, blocks ? k + width : n, team);
-    if (!info && blocks) update_by_block(b, k, width, team);
+  const int64_t width = b.block_width;
+  int64_t info = eliminate_block(b, 0, n < width ? n : width, team);
+  for (int64_t k = 0; k < n && !info; k += width) {
+    info = update_and_go_on(b, k, n - k < width ? n - k : width, team);
   }
   bool odd = false;
   for (int64_t k = 0; k < n && !info; ++k) odd ^= b.swap[k] != k;
   if (info) {
     fill_nan(dst, n * n);
   } else {
-    store_matrix(b, scale, dst);
+    store_matrix(b, scale, dst, team);
   }
   store_by_products<S>(p, index, info, b.pivots, odd, shift);
 }

@@ -12,6 +12,7 @@ namespace jaxinv::cpu {
 struct Team {
   void* self;
   void (*run)(void* self, int64_t count, void (*body)(void* arg, int64_t index), void* arg);
+  int64_t threads;
 };
 
 struct KernelSet {

@@ -22,7 +22,7 @@ namespace {
 
 constexpr int64_t kBlockBytes = 64 << 10;  // input of one task: a few hundred microseconds at most
 constexpr double kParallelFlop = 2e5;      // less work than this is done before a helper wakes up
-constexpr int64_t kTeamMin = 448;  // below, waking a helper for each panel costs more than it gains
+constexpr int64_t kTeamColumns = 128;  // of a matrix for each thread of its team: fewer do not pay
 
 int64_t element_bytes(DType dtype) {
   switch (dtype) {
@@ -105,33 +105,34 @@ void for_blocks(const ThreadPool& pool, int64_t batch, int64_t matrix_bytes, int
 
 double cube(int64_t n) { return double(n) * n * n; }
 
-// Runs kernel(index, scratch, team) for every matrix of the batch; flop: of one of them.
+// Runs kernel(index, scratch, team) for every matrix of the batch, each on one thread but for the last ones: those that
+// would leave most threads idle are shared where `columns`, of one matrix, are enough. flop: of one matrix.
 template <class Kernel>
-void for_matrices(const ThreadPool& pool, int64_t n, int64_t batch, double flop,
+void for_matrices(const ThreadPool& pool, int64_t columns, int64_t batch, double flop,
                   size_t scratch_bytes, const Kernel& kernel) {
-  if (pool.num_threads > 1 && n >= kTeamMin && batch < 2 * pool.num_threads) {
-    // Too few matrices to go round: the threads share each one.
-    Scratch scratch(scratch_bytes, 1);
-    Team team{const_cast<ThreadPool*>(&pool),
-              [](void* self, int64_t count, void (*body)(void*, int64_t), void* arg) {
-                parallel_for(*static_cast<ThreadPool*>(self), count,
-                             [&](int64_t task, int64_t) { body(arg, task); });
-              }};
-    FloatState state;
-    for (int64_t i = 0; i < batch; ++i) kernel(i, scratch.of(0), &team);
-    return;
-  }
-  // Small matrices several to a task.
-  const int64_t block =
-      std::max<int64_t>(1, std::min(int64_t(kParallelFlop / flop), batch / (4 * pool.num_threads)));
   ThreadPool alone;
   const ThreadPool& used = flop * batch < kParallelFlop ? alone : pool;
-  const int64_t blocks = (batch + block - 1) / block;
-  Scratch scratch(scratch_bytes, std::min(used.num_threads, blocks));
+  const int64_t rest = batch % used.num_threads;
+  const bool together = 2 * rest <= std::min(used.num_threads, columns / kTeamColumns);
+  const int64_t shared = together ? rest : 0, whole = batch - shared;
+  // Small matrices several to a task.
+  const int64_t block =
+      std::max<int64_t>(1, std::min(int64_t(kParallelFlop / flop), whole / (4 * pool.num_threads)));
+  const int64_t blocks = (whole + block - 1) / block;
+  Scratch scratch(scratch_bytes, std::clamp<int64_t>(blocks, 1, used.num_threads));
   parallel_for(used, blocks, [&](int64_t task, int64_t worker) {
-    const int64_t end = std::min(batch, (task + 1) * block);
+    const int64_t end = std::min(whole, (task + 1) * block);
     for (int64_t i = task * block; i < end; ++i) kernel(i, scratch.of(worker), nullptr);
   });
+  if (!shared) return;
+  Helpers helpers(used);
+  const Team team{&helpers,
+                  [](void* self, int64_t count, void (*body)(void*, int64_t), void* arg) {
+                    static_cast<Helpers*>(self)->run(count, [&](int64_t task) { body(arg, task); });
+                  },
+                  used.num_threads};
+  FloatState state;
+  for (int64_t i = whole; i < batch; ++i) kernel(i, scratch.of(0), &team);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "cpu/blocked_panel.h"
 #include "cpu/blocked_update.h"
 #include "cpu/determinant.h"
+#include "cpu/share.h"
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 namespace jaxinv::cpu {
 
@@ -22,5 +23,23 @@ struct ThreadPool {
 // and returns; the job lives as long as the last helper.
 void parallel_for(const ThreadPool& pool, int64_t count,
                   const std::function<void(int64_t task, int64_t worker)>& body);
+
+// Several such jobs in a row, of one caller: helpers stay for a while after each, as waking one
+// takes longer than many a job. The pool must outlive it.
+class Helpers {
+ public:
+  explicit Helpers(const ThreadPool& pool);
+  ~Helpers();
+  Helpers(const Helpers&) = delete;
+  Helpers& operator=(const Helpers&) = delete;
+
+  // Calls body(task) for every task in 0 … count − 1, as parallel_for does.
+  void run(int64_t count, const std::function<void(int64_t task)>& body);
+
+ private:
+  struct State;
+  const ThreadPool& pool_;
+  std::shared_ptr<State> state_;  // lives as long as the last helper
+};
 
 }  // namespace jaxinv::cpu

@@ -47,6 +47,24 @@ void test_inverse(const Type& type, int64_t n, int64_t batch, Kernel kernel, int
                    mantissa.data(), exponent.data()};
   invert(p, kernel);
   for (int64_t index = 0; index < batch; ++index) {
+    // Alone, and by a small and a large team in another order: the same bits.
+    const size_t bytes = n * n * type.bytes;
+    int32_t same = -1;
+    InverseProblem alone = p;
+    alone.batch = 1;
+    alone.a = static_cast<char*>(a.data()) + index * bytes;
+    alone.x = again.data();
+    alone.info = &same;
+    alone.mantissa = nullptr;
+    alone.exponent = nullptr;
+    for (int64_t threads : {0, 1 << 20}) {
+      const cpu::Team team{nullptr, run_backwards, threads};
+      invert(alone, kernel, &team);
+      EXPECT(same == info[index], "%s n=%ld: info %d alone", type.name, long(n), same);
+      EXPECT(!memcmp(again.data(), static_cast<char*>(x.data()) + index * bytes, bytes),
+             "%s n=%ld batch=%ld: bits differ alone", type.name, long(n), long(batch));
+      if (kernel != Kernel::kBlocked) break;
+    }
     Matrix in = matrix_of(a, index, n), out = matrix_of(x, index, n);
     if (index == singular || index == poisoned) {
       int expected = index == singular ? int(n) : 1;
@@ -62,19 +80,6 @@ void test_inverse(const Type& type, int64_t n, int64_t batch, Kernel kernel, int
     long double right = residual(in, out, n, type.epsilon);
     EXPECT(std::max(left, right) <= 30, "%s n=%ld batch=%ld %s: residuals %Lg %Lg", type.name,
            long(n), long(batch), kKernelNames[int(kernel)], left, right);
-    // Alone, and by a team in another order: the same bits.
-    const cpu::Team team{nullptr, run_backwards};
-    InverseProblem alone = p;
-    alone.batch = 1;
-    alone.a = static_cast<char*>(a.data()) + index * n * n * type.bytes;
-    alone.x = again.data();
-    alone.info = nullptr;
-    alone.mantissa = nullptr;
-    alone.exponent = nullptr;
-    invert(alone, kernel, &team);
-    EXPECT(!memcmp(again.data(), static_cast<char*>(x.data()) + index * n * n * type.bytes,
-                   n * n * type.bytes),
-           "%s n=%ld batch=%ld: bits differ alone", type.name, long(n), long(batch));
   }
 }
 

@@ -1,5 +1,5 @@
-// parallel_for on a pool that behaves worse than any real one: tasks start late, in any order, from threads
-// that themselves call parallel_for. Built with the thread sanitiser; a deadlock ends by the time limit.
+// parallel_for and Helpers on a pool that behaves worse than any real one: tasks start late, in any order, from threads
+// that themselves call it. Built with the thread sanitiser; a deadlock ends by the time limit.
 #include "cpu/parallel_for.h"
 
 #include <condition_variable>
@@ -55,6 +55,22 @@ class Pool {
   bool stop_ = false;
 };
 
+// Jobs of many sizes, each of what the one before it left, against the same by one thread.
+bool in_a_row_is_right(const jaxinv::cpu::ThreadPool& pool) {
+  std::vector<long> found(70, 1), expected = found;
+  jaxinv::cpu::Helpers helpers(pool);
+  for (long job = 0; job < 40; ++job) {
+    const long count = 1 + job * 7 % long(found.size());
+    auto step = [&](std::vector<long>& to, const std::vector<long>& from, long task) {
+      to[task] = (from[task] + from[(task + 1) % count] + job) % 1000003;
+    };
+    const std::vector<long> before = found, expected_before = expected;
+    helpers.run(count, [&](int64_t task) { step(found, before, task); });
+    for (long task = 0; task < count; ++task) step(expected, expected_before, task);
+  }
+  return found == expected;
+}
+
 }  // namespace
 
 int main() {
@@ -76,18 +92,21 @@ int main() {
           seen[task] += task + 1;
           of_worker[worker] += 1;  // a race if two callers shared a worker
         });
+        const bool in_a_row = in_a_row_is_right(shared);
         long sum = 0, tasks = 0;
         for (long x : seen) sum += x;
         for (long x : of_worker) tasks += x;
         long count = long(seen.size());
         std::lock_guard<std::mutex> lock(mutex);
-        wrong += sum != count * (count + 1) / 2 || tasks != count;
+        wrong += sum != count * (count + 1) / 2 || tasks != count || !in_a_row;
         if (--left == 0) finished.notify_all();
       });
     }
     std::unique_lock<std::mutex> lock(mutex);
     finished.wait(lock, [&] { return left == 0; });
   }
+  // A pool that runs its tasks at once.
+  wrong += !in_a_row_is_right({3, [](std::function<void()> task) { task(); }});
   std::printf("%ld wrong\n", wrong);
   return wrong != 0;
 }

@@ -21,7 +21,7 @@ void invert(const InverseProblem& p, bool lanes) {
   const bool pos = is_pos(p.structure);
   Scratch scratch(pos ? kSet.inverse_positive_scratch(p.dtype, p.n)
                       : kSet.inverse_triangle_scratch(p.dtype, p.n));
-  const cpu::Team team{nullptr, run_backwards};
+  const cpu::Team team{nullptr, run_backwards, 2};
   for (int64_t i = p.batch; i-- > 0;) {
     pos ? kSet.inverse_positive(p, i, scratch.memory.get(), i % 2 ? &team : nullptr)
         : kSet.inverse_triangle(p, i, scratch.memory.get());

@@ -105,7 +105,7 @@ void test_systems(const Type& type, int64_t n, int64_t columns, int64_t batch, b
     EXPECT(error <= 30, "%s n=%ld columns=%ld: %Lg", type.name, long(n), long(columns), error);
   }
   // By blocks, by a team in another order.
-  const cpu::Team team{nullptr, run_backwards};
+  const cpu::Team team{nullptr, run_backwards, 2};
   LuProblem q = p;
   q.lu = other.data();
   q.permutation = order.data();
