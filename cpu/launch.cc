@@ -21,6 +21,7 @@ namespace jaxinv::cpu {
 namespace {
 
 constexpr int64_t kBlockBytes = 64 << 10;  // input of one task: a few hundred microseconds at most
+constexpr int64_t kLargeBlocks = 4;        // times that where memory is most of a task's time
 constexpr double kParallelFlop = 2e5;      // less work than this is done before a helper wakes up
 constexpr int64_t kTeamColumns = 128;  // of a matrix for each thread of its team: fewer do not pay
 
@@ -87,14 +88,18 @@ void expect_output(void* data, int64_t bytes) {
 constexpr int64_t kLaneGroup = 16;   // matrices of a lane group in the widest instruction set
 constexpr int64_t kColumnGroup = 4;  // matrices that cpu/inverse_columns.h takes at once, at most
 
-// Runs body(begin, end, scratch) over the batch in blocks of about kBlockBytes of input, whole groups each.
+// Runs body(begin, end, scratch) over the batch in blocks of about kBlockBytes of input, whole groups each. Nobody asks
+// ahead for the memory of the first group of a block: large blocks where that counts and enough of them are left.
 template <class Body>
 void for_blocks(const ThreadPool& pool, int64_t batch, int64_t matrix_bytes, int64_t group,
                 double flop, size_t scratch_bytes, const Body& body) {
   ThreadPool alone;
   const ThreadPool& used = flop * batch < kParallelFlop ? alone : pool;
+  const int64_t most = kBlockBytes / matrix_bytes;
   // Small batches in two tasks a thread at least.
-  int64_t block = std::min(kBlockBytes / matrix_bytes, batch / (2 * used.num_threads));
+  int64_t block = std::min(most, batch / (2 * used.num_threads));
+  block = std::max(block, std::min({kLargeBlocks * most, int64_t(kParallelFlop / flop),
+                                    batch / (8 * used.num_threads)}));
   block = (std::max<int64_t>(block, 1) + group - 1) / group * group;
   int64_t blocks = (batch + block - 1) / block;
   Scratch scratch(scratch_bytes, std::min(used.num_threads, blocks));
