@@ -24,6 +24,9 @@ struct LoopedElimination {
   // Of the inverse of the matrix whose rows are divided by their norms: the square of its own. Above, the matrix may be
   // singular but for rounding: whether it is, and from which step on, pivots among rows decide.
   static constexpr R kUsualNorm = sizeof(R) == 4 ? R(0x1p36) : R(0x1p94);
+  // A group so small is over before what it asks for has come: each asks for what the next one reads, then for what
+  // that writes. A larger one asks for what it writes itself first.
+  static constexpr bool kSoonOver = sizeof(R) * kReals * W <= 10 << 10;
 
   V matrix[N][N];   // rows, which are the transpose's columns
   V factors[N][N];  // of each step; −1 in the pivot's place
@@ -132,7 +135,7 @@ struct LoopedElimination {
   // Inverts what stands in `matrix`. Returns the lanes that came out well.
   __attribute__((noinline)) Index run(R* out, Ahead ahead) {
     for (int j = 0; j < N; ++j) {
-      ahead.fetch();
+      kSoonOver ? ahead.fetch_in() : ahead.fetch_out();
       V x[N];
       Real sum(R(0));
       JAXINV_UNROLL
@@ -151,6 +154,7 @@ struct LoopedElimination {
     memcpy(rows, order, sizeof rows);
     Real norm(R(0));
     for (int j = 0; j < N; ++j) {
+      kSoonOver ? ahead.fetch_out() : ahead.fetch_in();
       V x[N];
       const V negative = -inverse[j];
       JAXINV_UNROLL
@@ -222,7 +226,8 @@ void inverse_looped(const InverseProblem& p, int64_t begin, int64_t end, void* s
     const R* a = group_in<S, W>(p.a, index, end, kReals, e.staging);
     load_lanes<R, W>(a, Known<kReals>(), reinterpret_cast<R*>(e.matrix));
     R* x = group_out<S, W>(p.x, index, end, kReals, e.staging + kReals * W);
-    const Index usual = e.run(x, Ahead(p, sizeof(R) * kReals, index, W, N));
+    const int64_t written = E::kSoonOver ? index + W : index;
+    const Index usual = e.run(x, Ahead(p, sizeof(R) * kReals, index, W, N, written));
     group_done<S, W>(p.x, index, end, kReals, x);
     const int64_t lanes = end - index < W ? end - index : W;
     if (p.info || p.mantissa) {
