@@ -46,8 +46,8 @@ constexpr int kTripleProductMax = 32;
 constexpr int kTripleProductRowsMax = 128;
 // On the CPU one matrix per SIMD lane as long as a row fills too little of its vectors.
 constexpr bool triple_product_in_lanes(int64_t n, DType dtype) {
-  const bool complex = dtype == DType::kC64 || dtype == DType::kC128;
-  return n <= 4 || (n <= 11 && (n > 8 || complex));
+  if (dtype == DType::kC64 || dtype == DType::kC128) return n <= 11;
+  return n <= (dtype == DType::kF64 ? 3 : 4) || n == 9;
 }
 
 // Ranges of n on CUDA. One matrix per thread as long as its registers hold it: fewer than 100 words of 4 bytes.

@@ -6,6 +6,7 @@
 // place of the pivot of each step; step(), the step of each place; from(), room for n addresses.
 #pragma once
 
+#include "cpu/ahead.h"
 #include "cpu/determinant.h"
 #include "cpu/lanes.h"
 
@@ -16,44 +17,6 @@ namespace JAXINV_NAMESPACE {
 // range.
 template <class R>
 constexpr R kLeastPivot = sizeof(R) == 4 ? R(0x1p-100) : R(0x1p-900);
-
-// What the next group of matrices reads and what this one writes, asked for in parts, one with every few steps: it
-// comes from farther than instructions out of order can hide. Behind the last group that is what nobody needs.
-struct Ahead {
-  const char* in;
-  const char* out;
-  int64_t part;
-
-  // Of `group` matrices of `bytes` from `index` on, in `fetches` parts; written from `written` on.
-  JAXINV_INLINE Ahead(const InverseProblem& p, int64_t bytes, int64_t index, int64_t group,
-                      int64_t fetches, int64_t written)
-      : in(static_cast<const char*>(p.a) + (index + group) * bytes),
-        out(static_cast<const char*>(p.x) + written * bytes),
-        part(((group * bytes + fetches - 1) / fetches + 63) / 64 * 64) {}
-  JAXINV_INLINE Ahead(const InverseProblem& p, int64_t bytes, int64_t index, int64_t group,
-                      int64_t fetches)
-      : Ahead(p, bytes, index, group, fetches, index) {}
-
-  JAXINV_INLINE void fetch() {
-#pragma GCC unroll 2
-    for (int64_t at = 0; at < part; at += 64) {
-      __builtin_prefetch(in + at, 0, 2);
-      __builtin_prefetch(out + at, 1, 2);
-    }
-    in += part;
-    out += part;
-  }
-  JAXINV_INLINE void fetch_in() {
-#pragma GCC unroll 2
-    for (int64_t at = 0; at < part; at += 64) __builtin_prefetch(in + at, 0, 2);
-    in += part;
-  }
-  JAXINV_INLINE void fetch_out() {
-#pragma GCC unroll 2
-    for (int64_t at = 0; at < part; at += 64) __builtin_prefetch(out + at, 1, 2);
-    out += part;
-  }
-};
 
 // Types and constants of an elimination by columns of vectors V.
 template <class V_>

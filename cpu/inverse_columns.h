@@ -261,6 +261,7 @@ template <class S, class E>
 void inverse_columns_of(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
   using R = typename E::R;
   const int64_t reals = p.n * p.n * E::P;
+  const int64_t matrix = p.n * p.n * sizeof(S);
   const size_t bytes = E::bytes(p.n);
   char* memory = static_cast<char*>(scratch);
   R* staging = reinterpret_cast<R*>(memory + E::kGroup * bytes);
@@ -274,7 +275,7 @@ void inverse_columns_of(const InverseProblem& p, int64_t begin, int64_t end, voi
     for (int g = 0; g < count; ++g) {
       load_columns(group[g], group_in<S, 1>(p.a, index + g, index + g + 1, reals, staging));
     }
-    eliminate(group, count, Ahead(p, sizeof(R) * reals, index, E::kGroup, p.n / E::kWidth));
+    eliminate(group, count, Ahead(p, index * matrix, E::kGroup * matrix, p.n / E::kWidth));
     unsigned unusual = 0;
     for (int g = 0; g < count; ++g) {
       R* x = group_out<S, 1>(p.x, index + g, index + g + 1, reals, staging);

@@ -24,7 +24,7 @@ struct LoopedElimination {
   // Of the inverse of the matrix whose rows are divided by their norms: the square of its own. Above, the matrix may be
   // singular but for rounding: whether it is, and from which step on, pivots among rows decide.
   static constexpr R kUsualNorm = sizeof(R) == 4 ? R(0x1p36) : R(0x1p94);
-  // A group so small is over before what it asks for has come: each asks for what the next one reads, then for what
+  // A group so small is over before what it asks for has come: each asks for what a later one reads, then for what
   // that writes. A larger one asks for what it writes itself first.
   static constexpr bool kSoonOver = sizeof(R) * kReals * W <= 10 << 10;
 
@@ -221,13 +221,14 @@ void inverse_looped(const InverseProblem& p, int64_t begin, int64_t end, void* s
   using E = LoopedElimination<V, N>;
   using Index = typename E::Index;
   using I = typename E::I;
+  constexpr int64_t kBytes = N * N * sizeof(S);
   E& e = *static_cast<E*>(scratch);
   for (int64_t index = begin; index < end; index += W) {
     const R* a = group_in<S, W>(p.a, index, end, kReals, e.staging);
     load_lanes<R, W>(a, Known<kReals>(), reinterpret_cast<R*>(e.matrix));
     R* x = group_out<S, W>(p.x, index, end, kReals, e.staging + kReals * W);
-    const int64_t written = E::kSoonOver ? index + W : index;
-    const Index usual = e.run(x, Ahead(p, sizeof(R) * kReals, index, W, N, written));
+    const Index usual = e.run(x, E::kSoonOver ? Ahead::of_later(p, index * kBytes, W * kBytes, N)
+                                              : Ahead(p, index * kBytes, W * kBytes, N));
     group_done<S, W>(p.x, index, end, kReals, x);
     const int64_t lanes = end - index < W ? end - index : W;
     if (p.info || p.mantissa) {

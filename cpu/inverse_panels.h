@@ -345,12 +345,12 @@ void inverse_panels(const InverseProblem& p, int64_t begin, int64_t end, void* s
   using Index = typename E::Index;
   using I = typename E::I;
   constexpr int W = E::W;
-  const int64_t n = p.n, reals = n * n * E::P;
+  const int64_t n = p.n, reals = n * n * E::P, bytes = n * n * sizeof(S);
   E& e = *static_cast<E*>(scratch);
   for (int64_t index = begin; index < end; index += W) {
     const R* a = group_in<S, W>(p.a, index, end, reals, e.staging);
     load_matrices<E>(a, n, e.tile);
-    take_panels(e, n, Ahead(p, sizeof(R) * reals, index, W, n / kPanelWidth));
+    take_panels(e, n, Ahead(p, index * bytes, W * bytes, n / kPanelWidth));
     const int64_t lanes = end - index < W ? end - index : W;
     if (p.info || p.mantissa) {
       Index odd(I(0));

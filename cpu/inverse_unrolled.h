@@ -18,8 +18,10 @@ namespace JAXINV_NAMESPACE {
 constexpr int kUnrolledGroupsMax = 2;
 constexpr int unrolled_groups(int reals) { return reals <= 9 ? kUnrolledGroupsMax : 1; }
 
-// From so many reals a matrix on the memory of the next is asked for ahead: below, the processor keeps up by itself.
-constexpr int kFetchedReals = 25;
+// From so many reals a matrix on memory is asked for ahead: below, the processor keeps up by itself.
+constexpr int kFetchedReals = 9;
+// Groups of up to so many bytes ask for what later ones write, larger ones for what they write themselves.
+constexpr int kSoonOverBytes = 2 << 10;
 
 // A lane group and what its elimination leaves.
 template <class V, int N>
@@ -102,8 +104,10 @@ void inverse_unrolled(const InverseProblem& p, int64_t begin, int64_t end, void*
       }
     }
     if constexpr (kReals >= kFetchedReals) {
-      small_inverse<N, Pivots::kUsual>(matrix, pivots, swaps, info,
-                                       Ahead(p, sizeof(R) * kReals, index, G * W, N));
+      constexpr int64_t kBytes = N * N * sizeof(S), kGroup = G * W * kBytes;
+      const Ahead ahead = kGroup <= kSoonOverBytes ? Ahead::of_later(p, index * kBytes, kGroup, N)
+                                                   : Ahead(p, index * kBytes, kGroup, N);
+      small_inverse<N, Pivots::kUsual>(matrix, pivots, swaps, info, ahead);
     } else {
       small_inverse<N, Pivots::kUsual>(matrix, pivots, swaps, info);
     }

@@ -5,6 +5,7 @@
 // Memory: four tiles of n² vectors (l, g or the result, r, t) and one group for staging.
 #pragma once
 
+#include "cpu/ahead.h"
 #include "cpu/lanes.h"
 
 namespace jaxinv {
@@ -71,7 +72,10 @@ void triple_product_sized(const TripleProductProblem& p, int64_t begin, int64_t 
                           void* scratch) {
   using R = typename Storage<S>::R;
   constexpr int kParts = Storage<S>::kParts;
-  constexpr int W = lanes_for<R>(N ? N * N * kParts : 64);
+  // From n = 4 on tiles of wide vectors leave no room in the nearest cache for what is asked for.
+  constexpr int kWide = lanes_for<R>(N ? N * N * kParts : 64),
+                kNarrow = kNarrowBytes / int(sizeof(R));
+  constexpr int W = (N == 0 || N >= 4) && kWide > kNarrow ? kNarrow : kWide;
   using V = Value<R, W, kParts>;
   const int n = N ? N : int(p.n);
   const auto reals = [&] {
@@ -91,6 +95,7 @@ void triple_product_sized(const TripleProductProblem& p, int64_t begin, int64_t 
       const R* src = group_in<S, W>(base, index, end, reals, staging);
       load_lanes<R, W>(src, reals, reinterpret_cast<R*>(tile));
     };
+    if (n > 2) ask_ahead(p, index * n * n * sizeof(S), W * n * n * sizeof(S));
     load(p.l, l);
     load(p.g, g);
     if (p.r != p.l) load(p.r, r);

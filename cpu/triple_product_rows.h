@@ -7,6 +7,7 @@
 // task where rows are shorter than a vector.
 #pragma once
 
+#include "cpu/ahead.h"
 #include "cpu/lanes.h"
 
 namespace jaxinv {
@@ -173,7 +174,10 @@ struct TripleProductRows {
     const int64_t n = N ? N : p.n, reals = n * n * P;
     V* rows = static_cast<V*>(scratch);
     R* staging = reinterpret_cast<R*>(rows + 2 * n * row_vectors<V>(n));
+    // In between the processor keeps up by itself.
+    const bool asks = n == 4 || n >= 12;
     for (int64_t index = begin; index < end; ++index) {
+      if (asks) ask_ahead(p, index * n * n * sizeof(S), n * n * sizeof(S));
       // What lies behind the last matrix is not this task's.
       const bool staged = kIsHalf<S> || (n < V::W && index + 1 == end);
       auto operand = [&](const void* base, int place) -> const R* {
@@ -205,6 +209,8 @@ template <class S, class F>
 auto with_triple_product_rows(int64_t n, F&& f) {
   if constexpr (Storage<S>::kParts == 1) {
     switch (n) {
+      case 4:
+        return f(TripleProductRows<S, sizeof(S) == 8 ? 4 : 0>{});  // the others: lanes
       case 5:
         return f(TripleProductRows<S, 5>{});
       case 6:
