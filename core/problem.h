@@ -44,7 +44,7 @@ constexpr int triangle_lanes_max(DType dtype) {
 // Triple products in one pass: above, two matrix products. On a GPU, and on the CPU.
 constexpr int kTripleProductMax = 32;
 constexpr int kTripleProductRowsMax = 128;
-// On the CPU one matrix per SIMD lane as long as a row fills too little of its vectors.
+// On the CPU one matrix per SIMD lane as long as a row fills too little of its vectors (decisions 20, 31).
 constexpr bool triple_product_in_lanes(int64_t n, DType dtype) {
   if (dtype == DType::kC64 || dtype == DType::kC128) return n <= 11;
   return n <= (dtype == DType::kF64 ? 3 : 4) || n == 9;

@@ -13,6 +13,7 @@ constexpr int64_t distance_ahead(int64_t bytes) {
   return bytes > kLeastAhead ? bytes : kLeastAhead;
 }
 
+// The lines of the `bytes` at `at`, to be read or to be written.
 template <bool kWritten>
 JAXINV_INLINE void ask_for(const char* at, int64_t bytes) {
 #pragma GCC unroll 2

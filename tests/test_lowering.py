@@ -186,9 +186,9 @@ def test_plans_of_systems_for_cuda(cuda_kernels, dtype):
     ("n", "dtype", "kernel"),
     [
         (4, "float32", "cpu/triple_product_lanes"),
+        (4, "float64", "cpu/triple_product_rows"),
         (8, "float32", "cpu/triple_product_rows"),
         (8, "complex64", "cpu/triple_product_lanes"),
-        (4, "float64", "cpu/triple_product_rows"),
         (9, "float64", "cpu/triple_product_lanes"),
         (11, "float64", "cpu/triple_product_rows"),
         (128, "complex128", "cpu/triple_product_rows"),
