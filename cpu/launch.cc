@@ -15,6 +15,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace jaxinv::cpu {
@@ -70,20 +71,72 @@ void keep_freed_memory() {
 #endif
 }
 
+constexpr int64_t kLargePage = 2 << 20;
+constexpr int64_t kFresh = 32 << 20;  // glibc maps blocks above this anew each time
+
+struct Output {
+  void* data = nullptr;
+  int64_t bytes = 0;  // of one matrix
+};
+
 // XLA allocates every output anew, and above 32 MB each call faults fresh pages; larger pages,
 // fewer faults. Only advice: errors do not matter.
-void expect_output(void* data, int64_t bytes) {
-  constexpr int64_t kPage = 2 << 20;
-  if (bytes < kPage) return;
+Output expect_output(void* data, int64_t bytes, int64_t batch) {
+  if (!data || bytes * batch < kLargePage) return {};
   keep_freed_memory();
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage;
-  uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / kPage * kPage;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  (void)data;
+  // To the borders of small pages: a large one may begin right before a block that malloc mapped.
+  static const uintptr_t small = sysconf(_SC_PAGESIZE);
+  uintptr_t begin = reinterpret_cast<uintptr_t>(data) / small * small;
+  uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes * batch + small - 1) / small * small;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #endif
+  return {data, bytes};
 }
+
+struct Range {
+  int64_t begin, end;
+};
+
+// How a batch is cut into tasks: blocks of `block` matrices, whole groups. Where the output's pages are fresh, the groups
+// inside a large page each, and last those across the borders: threads that reach a page together would each have the
+// system clear one, all but one of them for nothing (decision 32).
+class Tasks {
+ public:
+  Tasks(int64_t batch, int64_t block, int64_t group, const Output& output, int64_t threads)
+      : batch_(batch), block_(block), group_(group), count_((batch + block - 1) / block) {
+    const int64_t bytes = output.bytes * batch;
+    if (bytes <= kFresh || bytes < 4 * threads * kLargePage || block * output.bytes > kLargePage)
+      return;
+    matrix_bytes_ = output.bytes;
+    offset_ = reinterpret_cast<uintptr_t>(output.data) % kLargePage;
+    pages_ = (offset_ + bytes + kLargePage - 1) / kLargePage;
+    count_ = 2 * pages_ - 1;
+  }
+
+  int64_t count() const { return count_; }
+
+  Range operator[](int64_t task) const {
+    if (!pages_) return {task * block_, std::min(batch_, (task + 1) * block_)};
+    if (task < pages_) return {across(task).end, across(task + 1).begin};
+    return across(task - pages_ + 1);
+  }
+
+ private:
+  // The group across the beginning of a page of the output; none where one begins there.
+  Range across(int64_t page) const {
+    if (page == 0) return {0, 0};
+    if (page == pages_) return {batch_, batch_};
+    const int64_t bytes = page * kLargePage - offset_, group_bytes = group_ * matrix_bytes_;
+    return {bytes / group_bytes * group_,
+            std::min(batch_, (bytes + group_bytes - 1) / group_bytes * group_)};
+  }
+
+  int64_t batch_, block_, group_, count_;
+  int64_t pages_ = 0;  // of the output where they are fresh
+  int64_t matrix_bytes_ = 0;
+  int64_t offset_ = 0;  // of the output in its first page
+};
 
 constexpr int64_t kLaneGroup = 16;   // matrices of a lane group in the widest instruction set
 constexpr int64_t kColumnGroup = 4;  // matrices that cpu/inverse_columns.h takes at once, at most
@@ -91,8 +144,8 @@ constexpr int64_t kColumnGroup = 4;  // matrices that cpu/inverse_columns.h take
 // Runs body(begin, end, scratch) over the batch in blocks of about kBlockBytes of input, whole groups each. Nobody asks
 // ahead for the memory of the first group of a block: large blocks where that counts and enough of them are left.
 template <class Body>
-void for_blocks(const ThreadPool& pool, int64_t batch, int64_t matrix_bytes, int64_t group,
-                double flop, size_t scratch_bytes, const Body& body) {
+void for_blocks(const ThreadPool& pool, int64_t batch, int64_t matrix_bytes, const Output& output,
+                int64_t group, double flop, size_t scratch_bytes, const Body& body) {
   ThreadPool alone;
   const ThreadPool& used = flop * batch < kParallelFlop ? alone : pool;
   const int64_t most = kBlockBytes / matrix_bytes;
@@ -101,10 +154,11 @@ void for_blocks(const ThreadPool& pool, int64_t batch, int64_t matrix_bytes, int
   block = std::max(block, std::min({kLargeBlocks * most, int64_t(kParallelFlop / flop),
                                     batch / (8 * used.num_threads)}));
   block = (std::max<int64_t>(block, 1) + group - 1) / group * group;
-  int64_t blocks = (batch + block - 1) / block;
-  Scratch scratch(scratch_bytes, std::min(used.num_threads, blocks));
-  parallel_for(used, blocks, [&](int64_t task, int64_t worker) {
-    body(task * block, std::min(batch, (task + 1) * block), scratch.of(worker));
+  const Tasks tasks(batch, block, group, output, used.num_threads);
+  Scratch scratch(scratch_bytes, std::min(used.num_threads, tasks.count()));
+  parallel_for(used, tasks.count(), [&](int64_t task, int64_t worker) {
+    const Range range = tasks[task];
+    if (range.begin < range.end) body(range.begin, range.end, scratch.of(worker));
   });
 }
 
@@ -113,8 +167,8 @@ double cube(int64_t n) { return double(n) * n * n; }
 // Runs kernel(index, scratch, team) for every matrix of the batch, each on one thread but for the last ones: those that
 // would leave most threads idle are shared where `columns`, of one matrix, are enough. flop: of one matrix.
 template <class Kernel>
-void for_matrices(const ThreadPool& pool, int64_t columns, int64_t batch, double flop,
-                  size_t scratch_bytes, const Kernel& kernel) {
+void for_matrices(const ThreadPool& pool, int64_t columns, int64_t batch, const Output& output,
+                  double flop, size_t scratch_bytes, const Kernel& kernel) {
   ThreadPool alone;
   const ThreadPool& used = flop * batch < kParallelFlop ? alone : pool;
   const int64_t rest = batch % used.num_threads;
@@ -123,11 +177,11 @@ void for_matrices(const ThreadPool& pool, int64_t columns, int64_t batch, double
   // Small matrices several to a task.
   const int64_t block =
       std::max<int64_t>(1, std::min(int64_t(kParallelFlop / flop), whole / (4 * pool.num_threads)));
-  const int64_t blocks = (whole + block - 1) / block;
-  Scratch scratch(scratch_bytes, std::clamp<int64_t>(blocks, 1, used.num_threads));
-  parallel_for(used, blocks, [&](int64_t task, int64_t worker) {
-    const int64_t end = std::min(whole, (task + 1) * block);
-    for (int64_t i = task * block; i < end; ++i) kernel(i, scratch.of(worker), nullptr);
+  const Tasks tasks(whole, block, 1, output, used.num_threads);
+  Scratch scratch(scratch_bytes, std::clamp<int64_t>(tasks.count(), 1, used.num_threads));
+  parallel_for(used, tasks.count(), [&](int64_t task, int64_t worker) {
+    const Range range = tasks[task];
+    for (int64_t i = range.begin; i < range.end; ++i) kernel(i, scratch.of(worker), nullptr);
   });
   if (!shared) return;
   Helpers helpers(used);
@@ -145,11 +199,11 @@ void for_matrices(const ThreadPool& pool, int64_t columns, int64_t batch, double
 void launch(const InverseProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
   int64_t bytes = p.n * p.n * element_bytes(p.dtype);
-  if (p.x) expect_output(p.x, bytes * p.batch);
+  const Output output = expect_output(p.x, bytes, p.batch);
   const KernelSet& kernels = kernel_set();
   const Algorithm chosen = algorithm(Backend::kCpu, Op::kInverse, p.n, p.dtype, p.structure);
   if (p.structure != Structure::kGeneral && chosen == Algorithm::kLanes) {
-    return for_blocks(context.pool, p.batch, bytes, kLaneGroup, cube(p.n),
+    return for_blocks(context.pool, p.batch, bytes, output, kLaneGroup, cube(p.n),
                       kernels.inverse_triangle_lanes_scratch(p.dtype, p.n),
                       [&](int64_t begin, int64_t end, void* scratch) {
                         kernels.inverse_triangle_lanes(p, begin, end, scratch);
@@ -157,14 +211,14 @@ void launch(const InverseProblem& p, const Context& context) {
   }
   if (is_triangular(p.structure)) {
     // Never a team: one task a matrix.
-    return for_matrices(context.pool, 0, p.batch, cube(p.n) / 3,
+    return for_matrices(context.pool, 0, p.batch, output, cube(p.n) / 3,
                         kernels.inverse_triangle_scratch(p.dtype, p.n),
                         [&](int64_t index, void* scratch, const Team*) {
                           kernels.inverse_triangle(p, index, scratch);
                         });
   }
   if (is_pos(p.structure)) {
-    return for_matrices(context.pool, p.n, p.batch, cube(p.n),
+    return for_matrices(context.pool, p.n, p.batch, output, cube(p.n),
                         kernels.inverse_positive_scratch(p.dtype, p.n),
                         [&](int64_t index, void* scratch, const Team* team) {
                           kernels.inverse_positive(p, index, scratch, team);
@@ -172,19 +226,19 @@ void launch(const InverseProblem& p, const Context& context) {
   }
   switch (chosen) {
     case Algorithm::kLanes:
-      return for_blocks(context.pool, p.batch, bytes, kLaneGroup, 2 * cube(p.n),
+      return for_blocks(context.pool, p.batch, bytes, output, kLaneGroup, 2 * cube(p.n),
                         kernels.inverse_lanes_scratch(p.dtype, p.n),
                         [&](int64_t begin, int64_t end, void* scratch) {
                           kernels.inverse_lanes(p, begin, end, scratch);
                         });
     case Algorithm::kColumns:
-      return for_blocks(context.pool, p.batch, bytes, kColumnGroup, 2 * cube(p.n),
+      return for_blocks(context.pool, p.batch, bytes, output, kColumnGroup, 2 * cube(p.n),
                         kernels.inverse_columns_scratch(p.dtype, p.n),
                         [&](int64_t begin, int64_t end, void* scratch) {
                           kernels.inverse_columns(p, begin, end, scratch);
                         });
     default:
-      return for_matrices(context.pool, p.n, p.batch, 2 * cube(p.n),
+      return for_matrices(context.pool, p.n, p.batch, output, 2 * cube(p.n),
                           kernels.inverse_blocked_scratch(p.dtype, p.n),
                           [&](int64_t index, void* scratch, const Team* team) {
                             kernels.inverse_blocked(p, index, scratch, team);
@@ -195,17 +249,17 @@ void launch(const InverseProblem& p, const Context& context) {
 void launch(const TripleProductProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
   int64_t bytes = p.n * p.n * element_bytes(p.dtype);
-  expect_output(p.y, bytes * p.batch);
+  const Output output = expect_output(p.y, bytes, p.batch);
   const KernelSet& kernels = kernel_set();
   if (algorithm(Backend::kCpu, Op::kTripleProduct, p.n, p.dtype, Structure::kGeneral) ==
       Algorithm::kLanes) {
-    return for_blocks(context.pool, p.batch, bytes, kLaneGroup, 4 * cube(p.n),
+    return for_blocks(context.pool, p.batch, bytes, output, kLaneGroup, 4 * cube(p.n),
                       kernels.triple_product_lanes_scratch(p.dtype, p.n),
                       [&](int64_t begin, int64_t end, void* scratch) {
                         kernels.triple_product_lanes(p, begin, end, scratch);
                       });
   }
-  for_blocks(context.pool, p.batch, bytes, 1, 4 * cube(p.n),
+  for_blocks(context.pool, p.batch, bytes, output, 1, 4 * cube(p.n),
              kernels.triple_product_rows_scratch(p.dtype, p.n),
              [&](int64_t begin, int64_t end, void* scratch) {
                kernels.triple_product_rows(p, begin, end, scratch);
@@ -215,7 +269,7 @@ void launch(const TripleProductProblem& p, const Context& context) {
 void launch(const LuProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0) return;
   const int64_t bytes = p.n * p.n * element_bytes(p.dtype);
-  if (p.lu) expect_output(p.lu, bytes * p.batch);
+  const Output output = expect_output(p.lu, bytes, p.batch);
   const KernelSet& kernels = kernel_set();
   if (is_pos(p.structure) && !p.lu && p.n <= kLuLanesMax) {
     return launch(InverseProblem{p.dtype, p.structure, p.n, p.batch, p.a, nullptr, p.info,
@@ -224,13 +278,13 @@ void launch(const LuProblem& p, const Context& context) {
   }
   const double flop = 2 * cube(p.n) / 3;
   if (algorithm(Backend::kCpu, Op::kLuFactor, p.n, p.dtype, p.structure) == Algorithm::kLanes) {
-    return for_blocks(context.pool, p.batch, bytes, kLaneGroup, flop,
+    return for_blocks(context.pool, p.batch, bytes, output, kLaneGroup, flop,
                       kernels.lu_lanes_scratch(p.dtype, p.n),
                       [&](int64_t begin, int64_t end, void* scratch) {
                         kernels.lu_lanes(p, begin, end, scratch);
                       });
   }
-  for_matrices(context.pool, p.n, p.batch, flop, kernels.lu_blocked_scratch(p.dtype, p.n),
+  for_matrices(context.pool, p.n, p.batch, output, flop, kernels.lu_blocked_scratch(p.dtype, p.n),
                [&](int64_t index, void* scratch, const Team* team) {
                  kernels.lu_blocked(p, index, scratch, team);
                });
@@ -238,13 +292,13 @@ void launch(const LuProblem& p, const Context& context) {
 
 void launch(const LuSolveProblem& p, const Context& context) {
   if (p.batch == 0 || p.n == 0 || (p.columns == 0 && !p.info)) return;
-  expect_output(p.x, p.batch * p.n * p.columns * element_bytes(p.dtype));
+  const Output output = expect_output(p.x, p.n * p.columns * element_bytes(p.dtype), p.batch);
   const KernelSet& kernels = kernel_set();
   // One for info where there are no columns.
   const int64_t parts = p.columns ? kernels.lu_solve_parts(p.dtype, p.n, p.columns) : 1;
   const double flop = 2.0 * p.n * p.n * ((p.columns + parts - 1) / parts);
   // Never a team: the parts of a matrix are tasks of their own.
-  for_matrices(context.pool, 0, p.batch * parts, flop,
+  for_matrices(context.pool, 0, p.batch * parts, parts == 1 ? output : Output{}, flop,
                kernels.lu_solve_scratch(p.dtype, p.n, p.columns),
                [&](int64_t task, void* scratch, const Team*) {
                  kernels.lu_solve(p, task / parts, task % parts, scratch);
@@ -260,17 +314,17 @@ void launch(const SolveProblem& p, const Context& context) {
                   context);
   }
   const int64_t element = element_bytes(p.dtype);
-  expect_output(p.x, p.batch * p.n * p.columns * element);
+  const Output output = expect_output(p.x, p.n * p.columns * element, p.batch);
   const KernelSet& kernels = kernel_set();
   const double flop = 2 * cube(p.n) / 3 + 2.0 * p.n * p.n * p.columns;
   if (p.structure != Structure::kGeneral) {
-    return for_blocks(context.pool, p.batch, p.n * (p.n + p.columns) * element, kLaneGroup, flop,
-                      kernels.solve_triangle_lanes_scratch(p.dtype, p.n, p.columns),
+    return for_blocks(context.pool, p.batch, p.n * (p.n + p.columns) * element, output, kLaneGroup,
+                      flop, kernels.solve_triangle_lanes_scratch(p.dtype, p.n, p.columns),
                       [&](int64_t begin, int64_t end, void* scratch) {
                         kernels.solve_triangle_lanes(p, begin, end, scratch);
                       });
   }
-  for_blocks(context.pool, p.batch, p.n * (p.n + p.columns) * element, kLaneGroup, flop,
+  for_blocks(context.pool, p.batch, p.n * (p.n + p.columns) * element, output, kLaneGroup, flop,
              kernels.solve_lanes_scratch(p.dtype, p.n, p.columns),
              [&](int64_t begin, int64_t end, void* scratch) {
                kernels.solve_lanes(p, begin, end, scratch);
@@ -278,8 +332,8 @@ void launch(const SolveProblem& p, const Context& context) {
 }
 
 void launch(const CopyProblem& p, const Context& context) {
-  expect_output(p.dst, p.bytes);
-  for_blocks(context.pool, p.bytes, 1, 1, 1, 0, [&](int64_t begin, int64_t end, void*) {
+  const Output output = expect_output(p.dst, 1, p.bytes);
+  for_blocks(context.pool, p.bytes, 1, output, 1, 1, 0, [&](int64_t begin, int64_t end, void*) {
     std::memcpy(static_cast<char*>(p.dst) + begin, static_cast<const char*>(p.src) + begin,
                 end - begin);
   });

@@ -1,5 +1,7 @@
 """The same matrix gives the same bits alone, anywhere in any batch, under any transform, in every run."""
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -91,3 +93,15 @@ def test_in_large_batches_and_run_to_run(native):
         assert np.asarray(jaxinv.inv(a)).tobytes() == first.tobytes()
     for i in (0, 1, 65_535, 40_001):
         assert np.asarray(jaxinv.inv(a[i])).tobytes() == first[i].tobytes()
+
+
+@pytest.mark.parametrize(("n", "dtype"), [(3, "float32"), (5, "float64"), (12, "float64"), (40, "float32")])
+def test_outputs_in_fresh_pages(native, n, dtype):
+    """Above 32 MB, and from 8 MB a thread on, the tasks of a batch are the pages of its output."""
+    few = _matrices(n, DTYPES[dtype], 1009)  # prime: each comes to lie everywhere in a page
+    threads = max(os.cpu_count(), jax.device_count())
+    count = (max(36, 8 * threads + 1) << 20) // few[0].nbytes
+    many = np.resize(few, (count, n, n))
+    for f in (jaxinv.inv, lambda a: jax.vjp(jaxinv.inv, a)[1](a)[0], lambda a: jaxinv.solve(a, a)):
+        f = jax.jit(f)
+        assert np.asarray(f(many)).tobytes() == np.resize(np.asarray(f(few)), many.shape).tobytes()

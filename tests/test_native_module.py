@@ -1,5 +1,6 @@
 """The compiled module absent, of another version, or newer than jaxlib: import works and says why."""
 
+import contextlib
 import os
 import platform
 import re
@@ -180,3 +181,31 @@ def test_glibc_keeps_the_memory_of_outputs(native, own):
     # A block that it takes from its heap, not from the system, and so gives back to its heap.
     done = _run(_MAPPED, **own)
     assert done.stdout == ("1\n" if own else "0\n"), done.stderr
+
+
+_FAULTS = textwrap.dedent("""
+    import resource, jax, jaxinv
+    from jax import numpy as jnp
+
+    a = jnp.broadcast_to(jnp.eye(16), (65_536, 16, 16))  # 64 MB
+    inv = jax.jit(jaxinv.inv)
+    least = 1 << 20
+    for _ in range(20):  # others' page faults, and a system that finds no large page, come and go
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        inv(a).block_until_ready()
+        least = min(least, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    print(least)
+""")
+
+
+def _has_large_pages():
+    with contextlib.suppress(OSError), open("/sys/kernel/mm/transparent_hugepage/enabled") as setting:
+        return "[never]" not in setting.read()
+    return False
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or not _has_large_pages(), reason="no pages of 2 MB to have")
+def test_each_large_page_of_an_output_is_faulted_once(native):
+    done = _run(_FAULTS)
+    # 31 pages of 2 MB and small ones at the ends; pages that two threads reach together count twice.
+    assert int(done.stdout) <= 512 + 31 + 4, done.stdout + done.stderr
