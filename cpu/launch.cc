@@ -71,6 +71,7 @@ void keep_freed_memory() {
 #endif
 }
 
+constexpr int64_t kKept = 128 << 10;  // glibc maps and trims such blocks from the start
 constexpr int64_t kLargePage = 2 << 20;
 constexpr int64_t kFresh = 32 << 20;  // glibc maps blocks above this anew each time
 
@@ -82,8 +83,9 @@ struct Output {
 // XLA allocates every output anew, and above 32 MB each call faults fresh pages; larger pages,
 // fewer faults. Only advice: errors do not matter.
 Output expect_output(void* data, int64_t bytes, int64_t batch) {
-  if (!data || bytes * batch < kLargePage) return {};
+  if (!data || bytes * batch < kKept) return {};
   keep_freed_memory();
+  if (bytes * batch < kLargePage) return {};
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   // To the borders of small pages: a large one may begin right before a block that malloc mapped.
   static const uintptr_t small = sysconf(_SC_PAGESIZE);
