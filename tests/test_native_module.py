@@ -204,7 +204,9 @@ def _has_large_pages():
     return False
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64" or not _has_large_pages(), reason="no pages of 2 MB to have")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not _has_large_pages(), reason="no pages of 2 MB to have"
+)
 def test_each_large_page_of_an_output_is_faulted_once(native):
     done = _run(_FAULTS)
     # 31 pages of 2 MB and small ones at the ends; pages that two threads reach together count twice.
