@@ -121,7 +121,7 @@ struct LoopedElimination {
     }
     transpose<W>(v);
     JAXINV_UNROLL
-    for (int l = 0; l < W; ++l) memcpy(to[l] + kFirst, &v[l], sizeof(R) * kCount);
+    for (int l = 0; l < W; ++l) Real(v[l]).template store_first<kCount>(to[l] + kFirst);
   }
   template <int kFirst = 0>
   static JAXINV_INLINE void store_row(const V (&x)[N], R* const (&to)[W]) {
@@ -213,10 +213,7 @@ template <class S, int N>
 void inverse_looped(const InverseProblem& p, int64_t begin, int64_t end, void* scratch) {
   using R = typename Storage<S>::R;
   constexpr int P = Storage<S>::kParts, kReals = N * N * P;
-  // Rows that do not fill a wide vector, nor half of it, go to narrow ones; from n = 14 on that is slower.
-  constexpr int kRow = N * P * int(sizeof(R));
-  constexpr bool kNarrow = kRow > kNarrowBytes && kRow < kVectorBytes && N < 14;
-  constexpr int W = (kNarrow ? kNarrowBytes : kVectorBytes) / int(sizeof(R));
+  constexpr int W = kVectorBytes / int(sizeof(R));
   using V = Value<R, W, P>;
   using E = LoopedElimination<V, N>;
   using Index = typename E::Index;
