@@ -121,7 +121,7 @@ struct LoopedElimination {
     }
     transpose<W>(v);
     JAXINV_UNROLL
-    for (int l = 0; l < W; ++l) Real(v[l]).template store_first<kCount>(to[l] + kFirst);
+    for (int l = 0; l < W; ++l) store_first<kCount>(Real(v[l]), to[l] + kFirst);
   }
   template <int kFirst = 0>
   static JAXINV_INLINE void store_row(const V (&x)[N], R* const (&to)[W]) {

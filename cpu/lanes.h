@@ -8,6 +8,9 @@
 #include "core/problem.h"
 #include "cpu/half.h"
 #include "cpu/shuffle.h"
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
@@ -301,6 +304,23 @@ JAXINV_INLINE void group_done(void* base, int64_t index, int64_t end, int64_t re
   } else if (end - index < W) {
     memcpy(static_cast<R*>(base) + index * reals, staging, sizeof(R) * count);
   }
+}
+
+// The first kCount numbers. In two pieces one would come from the stack, across what was just written (decision 33).
+template <int kCount, class R, int W>
+JAXINV_INLINE void store_first(RVec<R, W> x, R* p) {
+#ifdef __AVX512F__
+  if constexpr (kCount < W && sizeof x.v == 64) {
+    constexpr uint16_t kMask = (1 << kCount) - 1;
+    if constexpr (sizeof(R) == 4) {
+      _mm512_mask_storeu_ps(p, kMask, __m512(x.v));
+    } else {
+      _mm512_mask_storeu_pd(p, uint8_t(kMask), __m512d(x.v));
+    }
+    return;
+  }
+#endif
+  memcpy(p, &x.v, sizeof(R) * kCount);
 }
 
 template <class S>

@@ -8,9 +8,6 @@
 #include <utility>
 
 #include "core/scalar.h"
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
 
 namespace jaxinv {
 namespace JAXINV_NAMESPACE {
@@ -94,22 +91,6 @@ struct RVec {
     return x;
   }
   JAXINV_INLINE void store(R* p) const { __builtin_memcpy(p, &v, sizeof v); }
-  // The first kCount numbers. Written in pieces, the later ones wait for a vector that has just gone to the stack.
-  template <int kCount>
-  JAXINV_INLINE void store_first(R* p) const {
-#ifdef __AVX512F__
-    if constexpr (kCount < W && sizeof v == 64) {
-      constexpr uint16_t kMask = (1 << kCount) - 1;
-      if constexpr (sizeof(R) == 4) {
-        _mm512_mask_storeu_ps(p, kMask, __m512(v));
-      } else {
-        _mm512_mask_storeu_pd(p, uint8_t(kMask), __m512d(v));
-      }
-      return;
-    }
-#endif
-    __builtin_memcpy(p, &v, sizeof(R) * kCount);
-  }
 };
 
 // Complex numbers as two vectors; in memory [W real parts][W imaginary parts].

@@ -21,7 +21,7 @@ _SOURCES = [
 # What a folder of C++ may include of the project, and which foreign headers.
 _MAY_INCLUDE = {
     "core": ({"core"}, ()),
-    "cpu": ({"core", "cpu"}, ("sys/mman.h", "cpuid.h", "xmmintrin.h")),
+    "cpu": ({"core", "cpu"}, ("sys/mman.h", "unistd.h", "cpuid.h", "xmmintrin.h", "immintrin.h")),
     "cuda": ({"core", "cuda"}, ("cuda",)),
     "metal": ({"core", "metal"}, ("metal_stdlib", "objc/", "dispatch/", "unistd.h")),
     "xla_ffi": ({"core", "cpu", "cuda", "metal", "xla_ffi"}, ("xla/ffi/", "nanobind/")),
